@@ -1,0 +1,86 @@
+# Every target sets up what it needs: an environment in .venv, torch in it, the package with its extension. A second
+# run finds the stamps in .venv/.stamps and goes straight to the work.
+#
+#   TORCH=torch==2.13.0 make test    chooses the torch; without TORCH an installed one stays, and a missing one is `torch`
+#   TORCHDIFF_NO_EXT=1 make test     pure Python: nothing is compiled
+#   PYTHON=python3.12 make test      the Python that makes the environment
+
+SHELL := /bin/bash
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+NATIVE := $(wildcard csrc/*.cpp csrc/*.cu csrc/*.h csrc/*.cuh)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: help demo test test-all lint train cuda-compile cuda-build clean FORCE
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+demo: $(STAMPS)/extra-demo ## build everything and sample digits with several samplers into out/
+	$(BIN)/python examples/demo.py
+
+test: $(STAMPS)/extra-test ## the tests, without the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(STAMPS)/extra-test ## all the tests
+	$(BIN)/python -m pytest
+
+lint: $(STAMPS)/extra-lint $(STAMPS)/extra-test ## ruff, pyright and clang-format; changes nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(if $(NATIVE),$(BIN)/clang-format --dry-run -Werror $(NATIVE))
+
+train: $(STAMPS)/extra-train ## train the small networks of torchdiff.zoo
+	$(BIN)/python -m torchdiff.zoo.train
+
+cuda-compile: $(STAMPS)/package ## compile the CUDA sources where nvcc is at hand; nothing is run
+	$(BIN)/python tools/cuda_compile.py
+
+cuda-build: ## build against the CUDA build of torch, in .venv-cuda (several GB)
+	bash tools/cuda_build.sh .venv-cuda
+
+clean: ## remove what was built and sampled; .venv stays, the next target rebuilds the extension in it
+	rm -rf build dist out *.egg-info .pytest_cache .ruff_cache .hypothesis .benchmarks
+	find torchdiff tests -name __pycache__ -prune -exec rm -rf {} +
+	find torchdiff -name '*.so' -delete
+	rm -f $(STAMPS)/package
+
+# --- set-up, each step once ---
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and \
+	  "torchdiff needs Python >= 3.10, $(PYTHON) is %d.%d; name another: make PYTHON=python3.12 ..." % sys.version_info[:2])'
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+# One line, `torch-2.13.0.dist-info ext=`. Looked at on every run, written only when it changes, so that another torch, or
+# turning the extension on or off, rebuilds the package and nothing else does.
+$(STAMPS)/torch: FORCE | $(BIN)/python
+	@mkdir -p $(STAMPS)
+	@torch() { cd $(VENV)/lib/python*/site-packages && echo torch-*.dist-info; }; \
+	if [[ ! $$(torch) =~ torch-[0-9] || -n "$(TORCH)" && "$(TORCH)" != "$$(cat $(STAMPS)/wanted 2>/dev/null)" \
+	      || -n "$(TORCH)" && "$$(torch)" != "$$(cut -d' ' -f1 $@ 2>/dev/null)" ]]; then \
+	  echo "installing $(or $(TORCH),torch)"; \
+	  $(PIP) "$(or $(TORCH),torch)" && echo "$(TORCH)" > $(STAMPS)/wanted || exit 1; \
+	fi; \
+	now="$$(torch) no_ext=$(TORCHDIFF_NO_EXT)"; \
+	[[ "$$now" == "$$(cat $@ 2>/dev/null)" ]] || echo "$$now" > $@
+
+# --no-build-isolation: the extension is built against the torch that will load it, not against a second copy
+$(STAMPS)/package: $(STAMPS)/torch pyproject.toml $(wildcard setup.py) $(NATIVE)
+	@echo "building torchdiff"
+	@$(PIP) "setuptools>=77" "pybind11>=2.13" ninja
+	@$(PIP) --no-build-isolation --editable .
+	@touch $@
+
+# the package is there already, so this adds what the extra names and builds nothing
+$(STAMPS)/extra-%: $(STAMPS)/package
+	@echo "installing what [$*] needs"
+	@$(PIP) "torchdiff-sde[$*]"
+	@touch $@
