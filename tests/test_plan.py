@@ -1,0 +1,196 @@
+"""Plans: what they print, how they travel, what they refuse."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from instances import MOVERS, field, prediction_for
+
+import torchdiff
+from torchdiff import get_sde, get_solver
+from torchdiff.errors import IncompatibleError, OptionError, PlanError, TorchdiffError
+from torchdiff.plans import AffineStep, Plan
+from torchdiff.solvers import AffineSolver
+
+
+@pytest.mark.parametrize(("solver", "sde"), MOVERS)
+def test_json_round_trip_is_exact(solver, sde):
+    """A plan comes back from its JSON equal in every bit, and its text is plain JSON without NaN."""
+    plan = torchdiff.plan(sde, solver, steps=5)
+    text = plan.to_json()
+    assert Plan.from_json(text) == plan
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
+
+
+@pytest.mark.parametrize(("solver", "sde"), MOVERS)
+def test_calls_say_the_truth(solver, sde):
+    """plan.calls is the number of times that the network is called, the final call included."""
+    count = 0
+
+    def net(*inputs):
+        nonlocal count
+        count += 1
+        return field(*inputs)
+
+    out = torchdiff.sample(net, sde, solver, steps=4, shape=(2, 3), prediction=prediction_for(sde), seed=0)
+    assert out.plan.calls == count
+    assert out.plan.steps == 4
+
+
+@pytest.mark.parametrize(("solver", "sde"), MOVERS)
+def test_weights_are_finite_and_bounded_at_every_number_of_steps(solver, sde):
+    """From 1 to 1000 steps every weight is finite, and with many steps no row of x amplifies: sum |w| tends to 1."""
+    for steps in (1, 2, 3, 5, 10, 50, 200, 1000):
+        plan = torchdiff.plan(sde, solver, steps=steps)  # a weight that is not finite raises PlanError
+    # 2: a multistep row next to alpha = 0 (1.86); and the noise of a step where G is largest, 206 / sqrt(1000) for VE
+    process = plan.sde
+    top = process.noise(process.t_max)[-1][-1] if plan.grid[0].alpha != 0.0 else 0.0
+    assert plan.growth < 2.0 + 2.0 * top / math.sqrt(1000.0)
+
+
+@pytest.mark.parametrize("solver", ["ddim", "ddpm", "dpmpp_2m", "heun", "ode:method=euler"])
+@pytest.mark.parametrize("steps", [1, 2, 3, 10, 50])
+def test_ends_where_alpha_or_sigma_is_zero(solver, steps):
+    """From flow's t = 1 (alpha = 0) to its t = 0 (sigma = 0) every solver is finite, for networks defined there."""
+    for prediction in ("flow", "v"):
+        assert torchdiff.plan("flow", solver, steps=steps, prediction=prediction).calls >= steps
+
+
+def test_non_finite_weights_are_refused_by_step_and_level():
+    """A formula that divides by zero is refused before any network call, by the step and the level it happens at."""
+
+    class Bad(AffineSolver):
+        def step(self, x, span, predict, noise):
+            return (math.inf if span.index == 2 else 1.0) * predict(x, span.cur).x0
+
+    with pytest.raises(PlanError, match=r"inf in step 2, from t = .* \(alpha = .*t_max or t_min"):
+        torchdiff.plan("vp", Bad(), steps=4)
+
+
+def test_a_formula_that_is_not_affine_is_refused():
+    """An AffineSolver that multiplies two forms gets a TypeError that says where such a formula belongs."""
+
+    class Square(AffineSolver):
+        def step(self, x, span, predict, noise):
+            return x * predict(x, span.cur).x0
+
+    with pytest.raises(TypeError, match="derives from Solver"):
+        torchdiff.plan("vp", Square(), steps=2)
+
+
+def test_table_names_everything():
+    """The table has a line a row with step, level, call, weights, draws and sum |w|, and shortens a long plan."""
+    plan = torchdiff.plan("vp", "ddpm", steps=3)
+    text = str(plan)
+    assert "4 network calls" in text
+    assert "3 draws" in text
+    assert len(text.splitlines()) == 3 + 4
+    for item in plan.items:
+        assert isinstance(item, AffineStep)
+        assert f"{item.weights[0][0]:+.4f} s0" in text
+    long = torchdiff.plan("vp", "ddpm", steps=500)
+    assert len(str(long).splitlines()) < 50
+    assert len(long.table().splitlines()) == 3 + 501
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"format": 1}', '{"format": 99}', "null", '{"format": 1, "sde": "vp", "solver": "ddim"}']
+)
+def test_broken_json_is_one_clear_error(text):
+    """Text that is no plan raises PlanError, never a traceback of ours."""
+    with pytest.raises(PlanError):
+        Plan.from_json(text)
+
+
+def test_calls_buys_the_most_steps():
+    """calls = n gives the most steps that cost at most n network calls, and says so when none does."""
+    for solver, calls, steps in [("ddim", 20, 19), ("heun", 20, 9), ("heun", 21, 10), ("predictor_corrector", 20, 9)]:
+        plan = torchdiff.plan("vp", solver, calls=calls)
+        assert plan.steps == steps
+        assert plan.calls <= calls
+    with pytest.raises(OptionError, match="one step costs 3"):
+        torchdiff.plan("vp", "heun", calls=2)
+
+
+BAD_WISHES = [
+    (dict(), "one of steps, calls and times"),
+    (dict(steps=3, calls=3), "got steps, calls"),
+    (dict(steps=0), "positive whole number, got 0"),
+    (dict(steps=-2), "got -2"),
+    (dict(steps=2.5), "got 2.5"),
+    (dict(steps=True), "got True"),
+    (dict(calls=0), "calls must be"),
+    (dict(times=[0.5]), "at least 2 times"),
+    (dict(times=[0.9, 0.5, 0.5]), r"times\[1\] = 0.5 and times\[2\]"),
+    (dict(times=[0.9, 0.5, 0.7]), r"times\[2\] = 0.7"),
+    (dict(times=[1.5, 0.5]), r"outside \[0, 1\]"),
+    (dict(times=[0.9, math.nan]), "nan"),
+    (dict(times=[0.9, 0.1], grid="uniform"), "cannot be given beside"),
+    (dict(steps=3, t_min=0.9, t_max=0.5), "t_max down to t_min"),
+    (dict(steps=3, t_max=2.0), "2.0 is outside"),
+    (dict(steps=3, t_min=-0.1), "-0.1 is outside"),
+    (dict(steps=3, final="x"), "'denoise' or 't_min'"),
+    (dict(times=[0.1, 0.9], final="denoise"), "increasing times end at noise"),
+    (dict(steps=3, grid="karass"), "karras"),
+    (dict(steps=3, prediction="noise"), "eps, x0, v"),
+    (dict(steps=3, prediction="v", denoiser=torchdiff.wrap(None, "eps")), "says otherwise"),
+]
+
+
+@pytest.mark.parametrize(("wish", "message"), BAD_WISHES)
+def test_bad_wishes_are_named(wish, message):
+    """A wish that cannot be met raises one TorchdiffError that names the argument and its value."""
+    with pytest.raises(TorchdiffError, match=message):
+        torchdiff.plan("vp", "ddim", **wish)
+
+
+def test_unknown_names_list_the_nearest():
+    """An unknown solver or SDE is answered with the nearest known name."""
+    with pytest.raises(TorchdiffError, match="dpmpp_2m"):
+        torchdiff.plan("vp", "dpmpp2m", steps=2)
+    with pytest.raises(TorchdiffError, match="cld"):
+        torchdiff.plan("clld", "ddim", steps=2)
+
+
+@pytest.mark.parametrize(
+    ("solver", "sde", "message"),
+    [
+        ("dpmpp_2m", "cld", "sscs"),  # what would fit is listed
+        ("sscs", "vp", "dpmpp_2m"),
+        ("ddim", "flow", "alpha = 0"),  # an eps network says nothing at alpha = 0
+    ],
+)
+def test_what_does_not_go_together_is_named(solver, sde, message):
+    """An incompatible pair raises IncompatibleError that shows both and a way out."""
+    prediction = "eps" if solver == "ddim" else None
+    with pytest.raises(IncompatibleError, match=message):
+        torchdiff.plan(sde, solver, steps=3, prediction=prediction)
+
+
+def test_encoding_needs_a_deterministic_solver():
+    """Increasing times run for solvers that draw no noise, and `deterministic` says exactly which those are."""
+    for solver, sde in MOVERS:
+        forward = [0.05, 0.2, 0.6]
+        if get_solver(solver).deterministic:
+            assert torchdiff.plan(sde, solver, times=forward).draws == ()
+        else:
+            plan = torchdiff.plan(sde, solver, steps=3)
+            assert plan.draws or any(not isinstance(item, AffineStep) for item in plan.items)
+            with pytest.raises(IncompatibleError, match="deterministic ones: .*ddim"):
+                torchdiff.plan(sde, solver, times=forward)
+
+
+def test_planning_is_quick():
+    """A thousand steps are planned well within a second: the coefficients cost less than a few network calls."""
+    import time
+
+    start = time.perf_counter()
+    torchdiff.plan("vp", "dpmpp_2m", steps=1000)
+    assert time.perf_counter() - start < 1.0  # measured 0.08 s; 1 s allows for a machine under load
+
+
+def test_sde_objects_are_values():
+    """Equal specs are equal objects, so that a plan can be compared with the one that came back from a file."""
+    assert get_sde("vp:beta_1=15") == get_sde("vp:beta_1=15.0") != get_sde("vp")

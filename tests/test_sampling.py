@@ -1,0 +1,260 @@
+"""The loop that samples: who depends on what, and what it refuses."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from instances import MOVERS, field, prediction_for
+
+import torchdiff
+from torchdiff.errors import IncompatibleError, NetworkError, NonFiniteError, OptionError, TorchdiffError
+
+# one solver of each kind: deterministic, noisy, multistep, opaque with per-sample norms
+SOLVERS = ["ddim", "ddpm", "dpmpp_2m", "predictor_corrector"]
+
+
+def run(solver: str = "ddpm", sde: str = "vp", batch: int = 5, event: tuple[int, ...] = (7,), **options):
+    options = {"steps": 5, "seed": 3, "prediction": prediction_for(sde), "shape": (batch, *event), **options}
+    if "x" in options:
+        del options["shape"]
+    return torchdiff.sample(options.pop("net", field), sde, solver, **options)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@settings(max_examples=15, deadline=None)
+@given(cuts=st.lists(st.integers(0, 9), max_size=4), start=st.integers(0, 2**40))
+def test_sample_does_not_depend_on_its_batch(solver, cuts, start):
+    """Sample i of any split of a batch is bit for bit sample i of the whole, given a row-wise network."""
+    whole = run(solver, batch=9, first_index=start).x
+    edges = [0, *sorted(cuts), 9]
+    parts = [run(solver, batch=b - a, first_index=start + a).x for a, b in zip(edges, edges[1:], strict=False)]
+    assert torch.equal(torch.cat(parts), whole)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_one_seed_per_sample_is_what_that_seed_alone_gives(solver):
+    """With a seed for each sample, sample i is what seed i gives for a batch of one."""
+    seeds = [5, 2**63 + 1, -4, 5]
+    together = run(solver, batch=4, seed=seeds, first_index=2).x
+    alone = [run(solver, batch=1, seed=seed, first_index=2).x for seed in seeds]
+    assert torch.equal(together, torch.cat(alone))
+
+
+@pytest.mark.parametrize(("solver", "sde"), MOVERS)
+def test_threads_change_nothing(solver, sde):
+    """One, two and eight threads give the same bits."""
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 8):
+            torch.set_num_threads(threads)
+            results.append(run(solver, sde, batch=3, event=(2, 33)).x)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
+def test_two_samplers_at_once_equal_serial_runs():
+    """Two Python threads that sample with the same network, SDE and solver objects get what serial runs get."""
+    net, sde = torchdiff.wrap(field, "eps"), torchdiff.get_sde("vp")
+    solver = torchdiff.get_solver("predictor_corrector:predictor=dpmpp_2m")
+    wanted = {seed: torchdiff.sample(net, sde, solver, steps=20, shape=(4, 50), seed=seed).x for seed in range(6)}
+    got: dict[int, torch.Tensor] = {}
+
+    def work(seeds: range) -> None:
+        for seed in seeds:
+            got[seed] = torchdiff.sample(net, sde, solver, steps=20, shape=(4, 50), seed=seed).x
+
+    threads = [threading.Thread(target=work, args=(range(i, 6, 2),)) for i in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(torch.equal(got[seed], wanted[seed]) for seed in wanted)
+
+
+def test_batch_norm_rule_couples_samples_and_the_default_does_not():
+    """The paper's batch-mean norms make a sample depend on its batch: it is an option, and only that option does."""
+    coupled = "predictor_corrector:corrector=(langevin:norm=batch)"
+    assert not torch.equal(run(coupled, batch=4).x[:2], run(coupled, batch=2).x)
+    assert torch.equal(run("predictor_corrector", batch=4).x[:2], run("predictor_corrector", batch=2).x)
+
+
+def test_langevin_has_its_stationary_variance():
+    """With norms |z|, |score| of a large event the SNR corrector is ULA of e = 2 (snr sigma)^2: v / (1 - e / 2v)."""
+    times = [0.4 - 1e-9 * i for i in range(102)]
+    solver = "predictor_corrector:predictor=ddim,corrector=(langevin:snr=0.4)"
+    sde = torchdiff.get_sde("vp")
+    level = sde.level(0.4)
+    v = level.alpha**2 * 0.25 + level.sigma**2  # data N(0, 0.25): score = -x / v, so |z| / |score| tends to v / sqrt(v_now)
+
+    def net(x, t):
+        return -x / v
+
+    out = run(solver, net=net, prediction="score", times=times, steps=None, batch=2, event=(200_000,), final="t_min").x
+    # the fixed point of w = w (1 - e/v)^2 + 2 e with e = 2 snr^2 v^2 / w, by iteration
+    w = v
+    for _ in range(200):
+        e = 2.0 * 0.4**2 * v * v / w
+        w = w * (1.0 - e / v) ** 2 + 2.0 * e
+    # 0.012: 5 standard errors of a variance over 400 000 normals, sqrt(2 / 4e5) = 0.0022 each
+    assert abs(float(out.double().var()) / w - 1.0) < 0.012
+
+
+def test_fresh_seed_is_reported_and_governed_by_torch():
+    """seed=None draws one from torch's generator and reports it; giving it back repeats the samples."""
+    torch.manual_seed(0)
+    first = run(seed=None)
+    second = run(seed=None)
+    torch.manual_seed(0)
+    assert run(seed=None).seed == first.seed != second.seed
+    assert torch.equal(run(seed=first.seed).x, first.x)
+
+
+def test_given_seed_leaves_the_global_generator_alone():
+    """With a seed no random state of torch's is read or moved."""
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    run(seed=4)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("event", [(), (1,), (3,), (2, 3, 4), (0,), (2, 1, 1, 1, 1, 1, 1, 3)])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_any_event_shape(solver, event):
+    """Events of any number of dimensions, of one element or none, and empty batches have a defined result."""
+    assert run(solver, event=event).x.shape == (5, *event)
+    assert run(solver, batch=0, event=event).x.shape == (0, *event)
+
+
+def test_encode_then_sample_returns():
+    """Data encoded by a deterministic solver and sampled back along the same times returns, better with more steps."""
+    x = torch.linspace(-1.0, 1.0, 12, dtype=torch.float64).reshape(2, 6)
+    errors = []
+    for steps in (50, 100):
+        times = [0.02 + 0.98 * i / steps for i in range(steps + 1)]
+        noise = run("dpmpp_2m", times=times, steps=None, x=x).x
+        back = run("dpmpp_2m", times=times[::-1], steps=None, x=noise, final="t_min").x
+        errors.append(float((back - x).abs().max()))
+    assert errors[1] < 0.4 * errors[0] < 0.1  # second order: a quarter; 0.4 leaves room for the third
+
+
+def test_block_sde_gives_position_and_state():
+    """A network for CLD is called net(x, v, t); x is the position, state both blocks."""
+    seen = []
+
+    def net(x, v, t):
+        seen.append((x.shape, v.shape, t.shape))
+        return field(x, v, t)
+
+    out = run("sscs", "cld", net=net)
+    assert torch.equal(out.x, out.state[0])
+    assert len(out.state) == 2
+    assert set(seen) == {((5, 7), (5, 7), (5,))}
+
+
+def test_conditions_reach_the_network():
+    """cond travels to every call as keyword arguments, and a wrap's prediction wins over a missing one."""
+    labels = []
+
+    def net(x, t, label):
+        labels.append(label)
+        return field(x, t)
+
+    out = run(net=torchdiff.wrap(net, "eps"), prediction=None, cond={"label": 4})
+    assert labels == [4] * out.plan.calls
+
+
+def test_callback_and_trajectory_see_every_level():
+    """The callback gets (interval, level reached, x) for every interval; the trajectory starts with the prior."""
+    seen = []
+    out = run("heun", callback=lambda i, level, x: seen.append((i, level.t, x)), trajectory=True)
+    assert [s[:2] for s in seen] == [(i, level.t) for i, level in enumerate(out.plan.grid[1:])]
+    assert all(torch.equal(frame, x) for frame, (_, _, x) in zip(out.trajectory[1:], seen, strict=True))
+    assert torch.equal(out.trajectory[-1], out.x)
+
+
+def test_gradient_through_a_whole_run():
+    """With grad=True the derivative of the samples by the start equals finite differences."""
+    x = torch.linspace(-1.0, 1.0, 6, dtype=torch.float64).reshape(2, 3).requires_grad_()
+    torch.autograd.gradcheck(lambda x: run("ddpm", x=x, grad=True, steps=3).x, (x,))
+    assert run(x=x).x.grad_fn is None
+
+
+def nan_at(call: int, row: int):
+    count = iter(range(100))
+
+    def net(x, t):
+        out = field(x, t)
+        if next(count) == call:
+            out = out.clone()
+            out[row, 0] = float("nan")
+        return out
+
+    return net
+
+
+def test_nan_from_the_network_is_named():
+    """A value that is not finite raises NonFiniteError with step, t and sample; "mark" marks that sample and no other."""
+    with pytest.raises(NonFiniteError, match=r"in step 2, at t = 0\.\d+ \(network call 3\): sample 1 first, 1 of 5"):
+        run(net=nan_at(2, 1))
+    out = run(net=nan_at(2, 1), on_nonfinite="mark")
+    assert out.finite.tolist() == [True, False, True, True, True]
+    assert torch.equal(out.x[0], run().x[0])
+    assert run(net=nan_at(2, 1), on_nonfinite="ignore").finite.all()
+
+
+def mixture_eps(x, t):
+    """The exact eps network for the mixture of N(-1, 0.04) and N(1, 0.04) on VP, in the precision of x."""
+    level = torchdiff.get_sde("vp").level(float(t[0]))
+    var = level.alpha**2 * 0.04 + level.sigma**2
+    return level.sigma / var * (x - level.alpha * torch.tanh(x * (level.alpha / var)))
+
+
+def test_state_stays_at_the_float32_floor():
+    """A thousand float32 DDIM steps stay within 4e-7 rms of float64: sums in float64, one rounding a step."""
+    options = dict(net=mixture_eps, steps=1000, grid="uniform", batch=64, event=(64,), final="t_min")
+    start = run("ddim", **{**options, "steps": 1}, trajectory=True).trajectory[0]
+    low = run("ddim", x=start, **options).x
+    high = run("ddim", x=start.double(), **options).x
+    # a float32 state rounded once a step has a floor of 2.8e-7 here, sums in float32 give 4.4e-7; 3.5e-7 parts them
+    assert float((low - high).square().mean().sqrt()) < 3.5e-7
+
+
+BAD_CALLS = [
+    (dict(prediction=None), OptionError, "say what the network predicts"),
+    (dict(net=torchdiff.wrap(field, "v"), prediction="eps"), OptionError, "wrapped as predicting 'v'"),
+    (dict(net=3), OptionError, "int, which cannot be called"),
+    (dict(shape=None), OptionError, "shape .* or x"),
+    (dict(shape=()), OptionError, "batch first"),
+    (dict(shape=(2, -1)), OptionError, r"\(2, -1\)"),
+    (dict(shape=(2, 2.5)), OptionError, "2.5"),
+    (dict(x=torch.zeros(())), OptionError, "batch dimension"),
+    (dict(x=(torch.zeros(2), torch.zeros(2))), OptionError, "1 blocks"),
+    (dict(x=torch.zeros(2, 3, dtype=torch.int64)), OptionError, "int64"),
+    (dict(dtype=torch.int32), OptionError, "int32"),
+    (dict(seed=[1, 2]), ValueError, "2 seeds for a batch of 5"),
+    (dict(seed="a"), ValueError, "'a'"),
+    (dict(seed=2**64), ValueError, "18446744073709551616"),
+    (dict(first_index=-1), OptionError, "-1"),
+    (dict(first_index=1.5), OptionError, "1.5"),
+    (dict(on_nonfinite="warn"), OptionError, "'warn'"),
+    (dict(times=[0.1, 0.5], steps=None, solver="ddim"), OptionError, "give it as x"),
+    (dict(net=lambda x, t: x[:, :2]), NetworkError, r"\(5, 2\) at t = 1, its input has shape \(5, 7\)"),
+    (dict(net=lambda x, t: (x, x)), NetworkError, "tuple at t = 1"),
+    (dict(net=lambda x, t: x.long()), NetworkError, "int64"),
+    (dict(net=torchdiff.wrap(None, "eps"), prediction=None), OptionError, "no network"),
+    (dict(solver="sscs"), IncompatibleError, "CLD"),
+]
+
+
+@pytest.mark.parametrize(("options", "error", "message"), BAD_CALLS)
+def test_bad_calls_are_named(options, error, message):
+    """A call that cannot be served raises one ValueError that names the argument, its value and the way out."""
+    with pytest.raises(error, match=message) as caught:
+        run(options.pop("solver", "ddpm"), **options)
+    assert isinstance(caught.value, ValueError | TorchdiffError)

@@ -1,0 +1,63 @@
+"""torchdiff: turns a trained score, diffusion or flow network into samples.
+
+    images = torchdiff.sample(net, "vp", "dpmpp_2m", steps=20, shape=(16, 1, 28, 28), prediction="v", seed=0).x
+
+Importing it loads neither torch nor any plugin; both come with the first thing that needs them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from torchdiff.registry import GRIDS, SDES, SOLVERS
+
+if TYPE_CHECKING:
+    from torchdiff import gaussian, noise
+    from torchdiff.planner import plan
+    from torchdiff.plans import Plan
+    from torchdiff.predict import Denoiser, wrap
+    from torchdiff.sampling import Samples, sample
+    from torchdiff.sde import CLD, VE, VP, Flow, Level, LinearSDE, ScalarSDE
+    from torchdiff.solvers import AffineSolver, Carry, Chain, Solver, Span
+
+__version__ = "0.1.0"
+
+register_sde, get_sde, list_sdes = SDES.register, SDES.get, SDES.names
+register_solver, get_solver, list_solvers = SOLVERS.register, SOLVERS.get, SOLVERS.names
+register_grid, get_grid, list_grids = GRIDS.register, GRIDS.get, GRIDS.names
+
+# public name -> the module that has it; imported on first use, so that `torchdiff list` does not wait for torch
+_LAZY = {
+    "torchdiff.sampling": ("sample", "Samples"),
+    "torchdiff.planner": ("plan",),
+    "torchdiff.plans": ("Plan",),
+    "torchdiff.predict": ("wrap", "Denoiser"),
+    "torchdiff.sde": ("CLD", "VE", "VP", "Flow", "Level", "LinearSDE", "ScalarSDE"),
+    "torchdiff.solvers": ("AffineSolver", "Carry", "Chain", "Solver", "Span"),
+}
+_HOME = {name: module for module, names in _LAZY.items() for name in names}
+_MODULES = ("gaussian", "noise", "ops", "zoo")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(_HOME[name]), name)
+        globals()[name] = value
+        return value
+    if name in _MODULES:
+        return importlib.import_module(f"torchdiff.{name}")
+    raise AttributeError(f"module 'torchdiff' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME, *_MODULES})
+
+
+__all__ = [  # noqa: RUF022  # by what they are for
+    "sample", "Samples", "plan", "Plan", "wrap", "Denoiser", "noise", "gaussian",
+    "register_sde", "register_solver", "register_grid", "get_sde", "get_solver", "get_grid",
+    "list_sdes", "list_solvers", "list_grids",
+    "Level", "LinearSDE", "ScalarSDE", "VP", "VE", "CLD", "Flow",
+    "Solver", "AffineSolver", "Chain", "Carry", "Span",
+]  # fmt: skip

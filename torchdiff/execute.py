@@ -1,0 +1,44 @@
+"""The executor of plans: the same few lines for tensors and for coefficient vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torchdiff.blocks import Blocks
+from torchdiff.plans import AffineStep, OpaqueStep, Plan
+from torchdiff.sde.base import Level
+
+Network = Callable[[Sequence[Any], Level, int], Sequence[Any]]  # (inputs, level, interval) -> outputs
+Combine = Callable[[int, AffineStep, list[Any]], Sequence[Any]]  # (item, step, live[reads]) -> outputs of the rows
+Opaque = Callable[[OpaqueStep, Any], Any]  # (step, x) -> new x
+
+
+def execute(
+    plan: Plan,
+    state: Sequence[Any],
+    network: Network,
+    combine: Combine,
+    opaque: Opaque,
+    after: Callable[[int, tuple[Any, ...]], None] | None = None,
+) -> tuple[Any, ...]:
+    """The blocks of the answer, from the blocks of x at the first level.
+
+    after(step, blocks): called with x at the end of each interval that the plan shows.
+    """
+    state = list(state)
+    for index, item in enumerate(plan.items):
+        if isinstance(item, OpaqueStep):
+            x = [state[slot] for slot in item.feed]
+            moved = opaque(item, Blocks(x) if len(x) > 1 else x[0])
+            blocks = list(moved) if isinstance(moved, Blocks) else [moved]
+            state = [*blocks, *(state[slot] for slot in item.keep)]
+        else:
+            live = state
+            if item.at is not None:
+                live = [*state, *network([state[slot] for slot in item.feed], item.at, item.step)]
+            rows = combine(index, item, [live[slot] for slot in item.reads]) if item.weights else ()
+            state = [*rows, *(live[slot] for slot in item.keep)]
+        if after is not None and item.shows:
+            after(item.step, tuple(state[slot] for slot in item.shows))
+    return tuple(state[slot] for slot in plan.result)

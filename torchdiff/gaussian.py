@@ -1,0 +1,174 @@
+"""What a plan does to Gaussian data with the exact score: mean, covariance and W2, exactly, without sampling.
+
+A plan is executed on coefficient vectors instead of tensors: each carrier holds, for each eigenvalue of the data's
+covariance, its coefficients on the starting state, on every draw and on 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from torchdiff.errors import IncompatibleError, OptionError
+from torchdiff.execute import Network, execute
+from torchdiff.plans import AffineStep, OpaqueStep, Plan
+from torchdiff.predict import Denoiser, read
+from torchdiff.sde.base import Level, LinearSDE
+
+Array = NDArray[np.float64]
+Item = AffineStep | OpaqueStep
+
+
+class Affine(NamedTuple):
+    """x_end = matrix x_start + shift + noise, noise ~ N(0, cov), per eigenvalue: (K, n, n), (K, n), (K, n, n)."""
+
+    matrix: Array
+    shift: Array
+    cov: Array
+
+    def apply(self, start: Gaussian) -> Gaussian:
+        mean = np.einsum("kij,kj->ki", self.matrix, start.mean) + self.shift
+        return Gaussian(mean, self.matrix @ start.cov @ self.matrix.transpose(0, 2, 1) + self.cov)
+
+
+class Gaussian(NamedTuple):
+    """Normal laws of the n blocks, one for each of K eigenvalues: mean (K, n), cov (K, n, n)."""
+
+    mean: Array
+    cov: Array
+
+
+def data(variance: ArrayLike, mean: ArrayLike = 0.0) -> tuple[Array, Array]:
+    """Checked (variance, mean), each (K,): the eigenvalues of the data's covariance and its mean in that basis."""
+    var = np.atleast_1d(np.asarray(variance, dtype=np.float64))
+    center = np.broadcast_to(np.asarray(mean, dtype=np.float64), var.shape)
+    if var.ndim != 1 or not np.all(np.isfinite(var)) or np.any(var < 0.0) or not np.all(np.isfinite(center)):
+        raise OptionError(f"data needs finite eigenvalues >= 0 and a finite mean, got shape {var.shape}, {var.min()!r} ...")
+    return var, center
+
+
+def marginal(sde: LinearSDE, level: Level, variance: ArrayLike, mean: ArrayLike = 0.0) -> Gaussian:
+    """The exact law at a level of Gaussian data."""
+    var, center = data(variance, mean)
+    n = sde.blocks
+    alpha, sigma = np.array(level.alpha).reshape(n, n), np.array(level.sigma).reshape(n, n)
+    along = alpha[:, 0]  # the data is the first block
+    cov = var[:, None, None] * np.outer(along, along) + sigma @ sigma.T
+    return Gaussian(center[:, None] * along, cov)
+
+
+def prior(sde: LinearSDE, level: Level, variance: ArrayLike) -> Gaussian:
+    """The law that sampling starts from at a level."""
+    factor = np.array(sde.prior(level.t)).reshape(sde.blocks, sde.blocks)
+    count = data(variance)[0].size
+    return Gaussian(np.zeros((count, sde.blocks)), np.broadcast_to(factor @ factor.T, (count, *factor.shape)))
+
+
+def push(plan: Plan, variance: ArrayLike, mean: ArrayLike = 0.0, *, denoiser: Denoiser | None = None) -> Affine:
+    """The exact map of a plan on data N(mean, variance) with the exact network.
+
+    denoiser: the one that the plan was made with, where it scales its input or mixes outputs.
+    Raises IncompatibleError for a plan with a step that is no weighted sum: that one needs sampling.
+    """
+    var, center = data(variance, mean)
+    network = _network(plan.sde, denoiser or Denoiser(None, plan.prediction), var, center)
+    size, count = plan.blocks, var.size
+    total = Affine(np.broadcast_to(np.eye(size), (count, size, size)), np.zeros((count, size)), np.zeros((count, size, size)))
+    for items, result in _chunks(plan):
+        part = _push(replace(plan, items=items, result=result), network, total.shift.shape[1], count)
+        start = Gaussian(total.shift, total.cov)
+        total = Affine(part.matrix @ total.matrix, *part.apply(start))
+    return total
+
+
+def _chunks(plan: Plan) -> Iterator[tuple[tuple[Item, ...], tuple[int, ...]]]:
+    """The plan in pieces that share no draw, and the slots to hand over: vectors stay short however long the plan is."""
+    last = {draw: i for i, item in enumerate(plan.items) for draw in getattr(item, "draws", ())}
+    first, busy = 0, -1
+    for i, item in enumerate(plan.items):
+        busy = max([busy, *(last[draw] for draw in getattr(item, "draws", ()))])
+        if i + 1 == len(plan.items):
+            yield plan.items[first:], plan.result
+        elif i - first >= 31 and busy <= i:  # 31: some 30 draws a piece, where the cost of numpy calls and of columns meet
+            yield plan.items[first : i + 1], tuple(range(len(item.keep) + _rows(item, plan.blocks)))
+            first = i + 1
+
+
+def _rows(item: Item, blocks: int) -> int:
+    return len(item.weights) if isinstance(item, AffineStep) else blocks
+
+
+def _push(plan: Plan, network: Network, size: int, count: int) -> Affine:
+    """The map of a piece of a plan, from `size` state slots to its result, for `count` eigenvalues."""
+    columns = {draw: size + i for i, draw in enumerate(plan.draws)}
+    width = size + len(columns) + 1
+
+    def combine(index: int, step: AffineStep, tensors: list[Any]) -> list[Array]:
+        rows = []
+        for weights, noise in zip(step.weights, step.noise, strict=True):
+            row = weights[0] * tensors[0]
+            for weight, tensor in zip(weights[1:], tensors[1:], strict=True):
+                row += weight * tensor
+            for weight, draw in zip(noise, step.draws, strict=True):
+                row[:, columns[draw]] += weight
+            rows.append(row)
+        return rows
+
+    def opaque(step: OpaqueStep, x: Any) -> Any:
+        raise IncompatibleError(f"{step.part!r} is not a weighted sum of its inputs: its error needs sampling")
+
+    start = [np.broadcast_to(np.eye(1, width, slot), (count, width)) for slot in range(size)]
+    rows = np.stack(execute(plan, start, network, combine, opaque), axis=1)  # (K, slots, width)
+    fresh = rows[:, :, size:-1]
+    return Affine(rows[:, :, :size], rows[:, :, -1], fresh @ fresh.transpose(0, 2, 1))
+
+
+def _network(sde: LinearSDE, denoiser: Denoiser, var: Array, center: Array) -> Network:
+    """The exact network for N(center, var) as a map of coefficient vectors."""
+
+    def network(inputs: Any, level: Level, step: int) -> list[Array]:
+        law = marginal(sde, level, var, center)
+        scale = denoiser.scale(level)
+        away = [x / scale for x in inputs]
+        for x, mean in zip(away, law.mean.T, strict=True):
+            x[:, -1] -= mean
+        if sde.blocks == 1:
+            (u, w), (_, alpha, sigma), total = denoiser.meaning(level), level, law.cov[:, 0, 0]
+            output = away[0] * ((u * alpha * var + w * sigma) / total)[:, None]
+            output[:, -1] += u * center
+        else:
+            last = -np.linalg.inv(law.cov)[:, -1, :]
+            score = sum(gain[:, None] * x for gain, x in zip(last.T, away, strict=True))
+            zeros = [np.zeros_like(score)] * sde.blocks
+            unit = read(sde, denoiser, zeros, (np.ones(1),) * len(denoiser.mix(level)), level).score[-1]
+            return [score / unit[0]] * len(denoiser.mix(level))
+        return [output / sum(denoiser.mix(level))] * len(denoiser.mix(level))
+
+    return network
+
+
+def moments(plan: Plan, variance: ArrayLike, mean: ArrayLike = 0.0, *, start: str = "prior", **options: Any) -> Gaussian:
+    """Mean and covariance of what a plan returns; start: "prior" as `sample` does, or the exact "marginal"."""
+    if start not in ("prior", "marginal"):
+        raise OptionError(f"start is 'prior' or 'marginal', got {start!r}")
+    first = prior(plan.sde, plan.grid[0], variance)
+    if start == "marginal":
+        first = marginal(plan.sde, plan.grid[0], variance, mean)
+    return push(plan, variance, mean, **options).apply(first)
+
+
+def w2(plan: Plan, variance: ArrayLike, mean: ArrayLike = 0.0, **options: Any) -> float:
+    """Wasserstein-2 distance between what a plan returns (the position) and the data N(mean, variance).
+
+    W2^2 = sum over eigenvalues of (difference of means)^2 + (difference of standard deviations)^2: both covariances
+    share their eigenvectors (Gelbrich 1990). In units of the data.
+    """
+    var, center = data(variance, mean)
+    law = moments(plan, var, center, **options)
+    spread = np.sqrt(np.maximum(law.cov[:, 0, 0], 0.0)) - np.sqrt(var)
+    return math.sqrt(float(np.sum((law.mean[:, 0] - center) ** 2 + spread**2)))

@@ -1,0 +1,53 @@
+"""The watch over a network's outputs: the first value that is not finite, by sample."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from torchdiff.errors import NonFiniteError, OptionError
+from torchdiff.sde.base import Level
+
+NEVER = 1 << 62
+
+
+class Guard:
+    """Remembers for each sample the first network call that returned nan or infinity.
+
+    mode: "raise" NonFiniteError at once where reading a flag is free (CPU), at the end of the run elsewhere, so that no
+    accelerator is made to wait; "mark" only remembers; "ignore" does not look.
+    """
+
+    def __init__(self, mode: str, batch: int, device: torch.device) -> None:
+        if mode not in ("raise", "mark", "ignore"):
+            raise OptionError(f"on_nonfinite is 'raise', 'mark' or 'ignore', got {mode!r}")
+        self.mode, self.prompt = mode, device.type == "cpu"
+        self.first = torch.full((batch,), NEVER, dtype=torch.int64, device=device)
+        self.calls: list[tuple[int, float]] = []  # (interval, t) of each call
+
+    def look(self, output: Tensor, level: Level, step: int) -> None:
+        if self.mode == "ignore":
+            return
+        call = len(self.calls)
+        self.calls.append((step, level.t))
+        fine = output.detach().isfinite().reshape(output.shape[0], -1).all(dim=1) if output.numel() else self.first > 0
+        self.first = torch.where(fine, self.first, self.first.clamp(max=call))
+        if self.mode == "raise" and self.prompt and not bool(fine.all()):
+            self._fail()
+
+    def finish(self) -> Tensor:
+        """(B,) bool: which samples stayed finite. Raises NonFiniteError in the mode "raise" if one did not."""
+        finite = self.first == NEVER
+        if self.mode == "raise" and not bool(finite.all()):
+            self._fail()
+        return finite
+
+    def _fail(self) -> None:
+        call = int(self.first.min())
+        step, t = self.calls[call]
+        bad = (self.first == call).nonzero().flatten().tolist()
+        raise NonFiniteError(
+            f"the network returned a value that is not finite in step {step}, at t = {t:g} (network call {call + 1}): "
+            f"sample {bad[0]} first, {len(bad)} of {self.first.numel()} samples; "
+            f"on_nonfinite='mark' keeps going and marks them"
+        )

@@ -1,0 +1,56 @@
+"""A plan as a table for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torchdiff.registry import SDES, SOLVERS
+from torchdiff.sde.base import Level
+
+if TYPE_CHECKING:
+    from torchdiff.plans import AffineStep, OpaqueStep, Plan
+
+HEAD = ("step", "t", "alpha", "sigma", "calls", "row", "weights of what it reads", "noise", "sum |w|")
+
+
+def table(plan: Plan, limit: int | None = None) -> str:
+    """A line a row of the plan; s0, s1, ... are the state, n0, ... the network's outputs, z(draw) fresh normals."""
+    slots = plan.blocks
+    entries: list[list[tuple[str, ...]]] = []
+    for item in plan.items:
+        entries.append(_lines(plan, item, slots))
+        slots = len(item.keep) + (len(item.weights) if hasattr(item, "weights") else plan.blocks)
+    if limit is not None and len(entries) > limit:
+        half = limit // 2
+        gap = ("...", f"{len(entries) - 2 * half} more", *[""] * (len(HEAD) - 2))
+        entries = [*entries[:half], [gap], *entries[-half:]]
+    lines = [HEAD, *(line for entry in entries for line in entry)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
+    body = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    title = (
+        f"{SOLVERS.spec(plan.solver)} on {SDES.spec(plan.sde)}, {plan.prediction} network: {plan.steps} steps"
+        f"{' and a final one' if plan.final else ''}, {plan.calls} network calls, {len(plan.draws)} draws, "
+        f"largest sum |w| of x {plan.growth:.3g}"
+    )
+    return "\n".join([title, body[0], "-" * max(map(len, body)), *body[1:]])
+
+
+def _lines(plan: Plan, item: AffineStep | OpaqueStep, slots: int) -> list[tuple[str, ...]]:
+    if not hasattr(item, "weights"):
+        cur = item.span.cur
+        head = (str(item.step), f"{cur.t:.4g}", *_level(cur), str(item.part.calls))
+        return [(*head, "x", f"{SOLVERS.spec(item.part)} on tensors", "", "")]
+    level = ("", "", "", "0") if item.at is None else (f"{item.at.t:.4g}", *_level(item.at), "1")
+    head, lines = (str(item.step), *level), []
+    names = [f"s{slot}" if slot < slots else f"n{slot - slots}" for slot in item.reads]
+    for row, (weights, noise) in enumerate(zip(item.weights, item.noise, strict=True)):
+        terms = " ".join(f"{w:+.4f} {name}" for w, name in zip(weights, names, strict=True) if w != 0.0)
+        fresh = " ".join(f"{w:+.4f} z({d})" for w, d in zip(noise, item.draws, strict=True) if w != 0.0)
+        total = sum(map(abs, weights)) + sum(map(abs, noise))
+        lines.append((*head, f"s{row}", terms, fresh, f"{total:.4g}"))
+        head = ("",) * 5
+    return lines or [(*head, "", "", "", "")]
+
+
+def _level(level: Level) -> tuple[str, str]:
+    return (f"{level.alpha:.4g}", f"{level.sigma:.4g}") if level.scalar else ("", "")

@@ -1,0 +1,166 @@
+"""From names and numbers to a plan: the door where user input is checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from torchdiff.errors import IncompatibleError, OptionError
+from torchdiff.grids import Grid, default_grid
+from torchdiff.plans import Plan
+from torchdiff.predict import Denoiser
+from torchdiff.registry import GRIDS, SDES, SOLVERS
+from torchdiff.sde.base import Level, LinearSDE, ScalarSDE
+from torchdiff.solvers.base import Solver, check_fit
+from torchdiff.solvers.denoise import denoiser_for
+from torchdiff.trace import trace
+
+
+class Request(NamedTuple):
+    """A checked wish: everything that a plan is made from but the network's meaning."""
+
+    sde: LinearSDE
+    solver: Solver
+    grid: tuple[Level, ...]
+    final: Solver | None
+
+    def trace(self, denoiser: Denoiser, watch: bool = False) -> Plan:
+        return trace(self.solver, self.sde, self.grid, denoiser, final=self.final, watch=watch)
+
+
+def plan(
+    sde: LinearSDE | str,
+    solver: Solver | str,
+    *,
+    steps: int | None = None,
+    calls: int | None = None,
+    times: Iterable[float] | None = None,
+    grid: Grid | str | None = None,
+    t_min: float | None = None,
+    t_max: float | None = None,
+    denoiser: Denoiser | None = None,
+    prediction: str | None = None,
+    final: str | None = None,
+) -> Plan:
+    """The plan that `sample` executes: every coefficient of a run, before any network call.
+
+    sde, solver, grid: objects, or registered names with options ("ddim:eta=0.5").
+    steps: intervals of the grid; calls: the most network calls to spend, the final one included; times: the grid
+    itself, decreasing to sample, increasing to encode. One of the three.
+    grid: "log_snr" where the log-SNR is finite at both ends, else "uniform". t_max, t_min: its ends, the SDE's by default.
+    denoiser or prediction: what the network predicts; by default "eps", "flow" where alpha is 0 at the start, and
+    "score" for block SDEs.
+    final: "denoise" adds a last interval from t_min to the data, with one more call (the default where the grid ends
+    above sigma = 0), "t_min" ends at t_min.
+    Raises UnknownNameError, OptionError, IncompatibleError or PlanError, each saying what came and what would do.
+    """
+    if denoiser is not None and prediction not in (None, denoiser.prediction):
+        raise OptionError(f"the denoiser predicts {denoiser.prediction!r}, prediction = {prediction!r} says otherwise")
+    sde = SDES.get(sde)
+    if denoiser is None:
+        denoiser = Denoiser(None, prediction or _likely(sde, sde.t_max if t_max is None else t_max))
+    wish = dict(steps=steps, calls=calls, times=times, grid=grid, t_min=t_min, t_max=t_max, final=final)
+    return request(sde, solver, denoiser, **wish).trace(denoiser)
+
+
+def request(
+    sde: LinearSDE | str,
+    solver: Solver | str,
+    denoiser: Denoiser,
+    *,
+    steps: int | None,
+    calls: int | None,
+    times: Iterable[float] | None,
+    grid: Grid | str | None,
+    t_min: float | None,
+    t_max: float | None,
+    final: str | None,
+) -> Request:
+    """The checked wish; see `plan` for the arguments."""
+    sde, solver = SDES.get(sde), SOLVERS.get(solver)
+    check_fit(solver, sde)
+    if final not in (None, "denoise", "t_min"):
+        raise OptionError(f"final is 'denoise' or 't_min', got {final!r}")
+    given = [name for name, value in (("steps", steps), ("calls", calls), ("times", times)) if value is not None]
+    if len(given) != 1:
+        raise OptionError(f"give one of steps, calls and times, got {', '.join(given) or 'none of them'}")
+    if times is not None:
+        for name, value in (("grid", grid), ("t_min", t_min), ("t_max", t_max)):
+            if value is not None:
+                raise OptionError(f"times are the whole grid: {name} = {value!r} cannot be given beside them")
+        return _finish(sde, solver, _check_times(sde, times), final)
+    high = sde.check_time(sde.t_max if t_max is None else t_max)
+    low = sde.check_time(sde.t_min if t_min is None else t_min)
+    if low >= high:
+        raise OptionError(f"sampling runs from t_max down to t_min, got t_max = {high:g}, t_min = {low:g}")
+    chosen = default_grid(sde, high, low) if grid is None else GRIDS.get(grid)
+
+    def of(count: int) -> Request:
+        return _finish(sde, solver, _check_times(sde, chosen.times(sde, count, high, low)), final)
+
+    if steps is not None:
+        return of(_check_count("steps", steps))
+    return _within(of, denoiser, _check_count("calls", calls))
+
+
+def _finish(sde: LinearSDE, solver: Solver, times: tuple[float, ...], final: str | None) -> Request:
+    levels = tuple(map(sde.level, times))
+    if times[0] < times[-1]:  # from data to noise
+        if not solver.deterministic:
+            raise IncompatibleError(
+                f"increasing times encode, which needs a deterministic solver, got {solver!r}; "
+                f"deterministic ones: {', '.join(n for n in SOLVERS.names() if SOLVERS.get(n).deterministic)}"
+            )
+        if final == "denoise":
+            raise OptionError("final = 'denoise' ends at the data, increasing times end at noise; leave it out")
+        if levels[0].scalar and levels[0].sigma == 0.0:
+            raise IncompatibleError(f"encoding starts where sigma > 0, got t = {times[0]:g}; start at t_min = {sde.t_min:g}")
+        return Request(sde, solver, levels, None)
+    end = Level(0.0, 1.0, 0.0) if isinstance(sde, ScalarSDE) else sde.level(0.0)
+    clean = levels[-1].sigma == 0.0 if isinstance(sde, ScalarSDE) else times[-1] == 0.0
+    if final == "t_min" or clean:
+        return Request(sde, solver, levels, None)
+    return Request(sde, solver, (*levels, end), denoiser_for(sde))
+
+
+def _within(of: Any, denoiser: Denoiser, calls: int) -> Request:
+    """The most steps that cost at most `calls` network calls."""
+
+    def cost(count: int) -> int:
+        return of(count).trace(denoiser).calls
+
+    one, two = cost(1), cost(2)
+    if one > calls:
+        raise OptionError(f"one step costs {one} network calls, more than calls = {calls}; give at least {one}")
+    count = 1 + max(0, calls - one) // max(1, two - one)
+    while cost(count) > calls:
+        count -= 1
+    while count < calls and cost(count + 1) <= calls:
+        count += 1
+    return of(count)
+
+
+def _check_count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
+        raise OptionError(f"{name} must be a positive whole number, got {value!r}")
+    return int(value)
+
+
+def _check_times(sde: LinearSDE, times: Iterable[float]) -> tuple[float, ...]:
+    values = tuple(float(t) for t in times)
+    if len(values) < 2:
+        raise OptionError(f"a grid has at least 2 times, got {len(values)}")
+    for t in values:
+        sde.check_time(t)
+    sign = math.copysign(1.0, values[1] - values[0])
+    for i, (a, b) in enumerate(zip(values, values[1:], strict=False)):
+        if (b - a) * sign <= 0.0:
+            raise OptionError(f"times must rise or fall all the way, but times[{i}] = {a!r} and times[{i + 1}] = {b!r}")
+    return values
+
+
+def _likely(sde: LinearSDE, t: float) -> str:
+    if not isinstance(sde, ScalarSDE):
+        return "score"
+    return "flow" if sde.level(t).alpha == 0.0 else "eps"

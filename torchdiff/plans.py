@@ -1,0 +1,180 @@
+"""The plan of a run: every coefficient, in float64, before the first network call."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from torchdiff.blocks import Mat
+from torchdiff.errors import PlanError
+from torchdiff.plan_text import table
+from torchdiff.registry import SDES, SOLVERS
+from torchdiff.sde.base import Level, LinearSDE
+from torchdiff.solvers.base import Solver, Span
+
+FORMAT = 1  # of the JSON
+Matrix = tuple[tuple[float, ...], ...]
+
+
+class AffineStep(NamedTuple):
+    """Evaluate the network (unless `at` is None), then one block of rows: weighted sums of live tensors and fresh normals.
+
+    live = [*state, *network outputs];  outputs[r] = sum_j weights[r][j] live[reads[j]] + sum_q noise[r][q] z[draws[q]]
+    state of the next item = [*outputs, *(live[k] for k in keep)]
+    """
+
+    at: Level | None
+    feed: tuple[int, ...]  # slots of the state that the network gets
+    reads: tuple[int, ...]
+    weights: Matrix
+    draws: tuple[int, ...]  # named: the same number is the same normals, made again here or in a later row
+    noise: Matrix
+    keep: tuple[int, ...]
+    step: int  # the interval of the grid that these rows end in
+    shows: tuple[int, ...] = ()  # slots of the next state that hold x at the end of that interval, if it is materialised
+
+
+class OpaqueStep(NamedTuple):
+    """A step that is no weighted sum: the solver runs on tensors. state -> [*its new x, *(state[k] for k in keep)]."""
+
+    part: Solver
+    index: int  # its place in the solver's parts
+    span: Span
+    feed: tuple[int, ...]  # slots of x
+    keep: tuple[int, ...]
+    step: int
+    shows: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Items to execute in order on a state that starts as the blocks of x; `result` are the slots of the answer.
+
+    str(plan) is a table, to_json() and from_json() lose nothing. sde, solver and prediction say what it was made from.
+    """
+
+    items: tuple[AffineStep | OpaqueStep, ...]
+    result: tuple[int, ...]
+    grid: tuple[Level, ...]
+    sde: LinearSDE
+    solver: Solver
+    prediction: str
+    final: bool  # whether the last interval is the denoising one
+
+    @property
+    def blocks(self) -> int:
+        return self.sde.blocks
+
+    @property
+    def steps(self) -> int:
+        """Intervals of the grid, the final denoising one left out."""
+        return len(self.grid) - 1 - self.final
+
+    @property
+    def calls(self) -> int:
+        """Network calls of a run, the final one included."""
+        return sum(item.part.calls if isinstance(item, OpaqueStep) else item.at is not None for item in self.items)
+
+    @property
+    def draws(self) -> tuple[int, ...]:
+        """The draw numbers of the affine rows, each once, in order of first use."""
+        return tuple(dict.fromkeys(d for item in self.items if isinstance(item, AffineStep) for d in item.draws))
+
+    @property
+    def growth(self) -> float:
+        """The largest sum of absolute weights of a row that holds x: by how much rounding and network error can grow."""
+        return max((max(_sums(item)[s] for s in item.shows if s < len(item.weights)) for item in self._showing), default=1.0)
+
+    @property
+    def _showing(self) -> list[AffineStep]:
+        return [i for i in self.items if isinstance(i, AffineStep) and any(s < len(i.weights) for s in i.shows)]
+
+    def check(self) -> Plan:
+        """This plan. Raises PlanError naming step and level if a weight is not finite."""
+        for item in self.items:
+            if isinstance(item, AffineStep):
+                for weight in (w for row in (*item.weights, *item.noise) for w in row):
+                    if weight - weight != 0.0:  # true for nan and infinities only
+                        cur, nxt = self.grid[item.step], self.grid[item.step + 1]
+                        raise PlanError(
+                            f"{self.solver!r} on {self.sde!r} has a weight of {weight} in step {item.step}, from "
+                            f"t = {cur.t:g} {_level(cur)} to t = {nxt.t:g} {_level(nxt)}; "
+                            f"keep the grid away from there with t_max or t_min"
+                        )
+        return self
+
+    def table(self, limit: int | None = None) -> str:
+        """The plan as text: a line a row. limit: at most so many items, the middle left out."""
+        return table(self, limit)
+
+    def __str__(self) -> str:
+        return self.table(limit=40)
+
+    def __repr__(self) -> str:
+        return f"Plan({SOLVERS.spec(self.solver)} on {SDES.spec(self.sde)}, {self.steps} steps, {self.calls} calls)"
+
+    def to_json(self) -> str:
+        """JSON text without loss: floats as the shortest digits that give the same float64.
+
+        Raises UnknownNameError for an SDE or solver that is not registered: its name is how it comes back.
+        """
+        return json.dumps(
+            {
+                "format": FORMAT,
+                "sde": SDES.spec(self.sde),
+                "solver": SOLVERS.spec(self.solver),
+                "prediction": self.prediction,
+                "final": self.final,
+                "grid": [list(level) for level in self.grid],
+                "result": self.result,
+                "items": [_dump(item) for item in self.items],
+            },
+            allow_nan=False,
+        )
+
+    @staticmethod
+    def from_json(text: str) -> Plan:
+        """The plan that to_json wrote. Raises PlanError saying what is wrong with the text."""
+        try:
+            data = json.loads(text)
+            if data["format"] != FORMAT:
+                raise PlanError(f"plan JSON has format {data['format']!r}, this version reads {FORMAT}")
+            sde, solver = SDES.get(data["sde"]), SOLVERS.get(data["solver"])
+            grid = tuple(_load_level(level) for level in data["grid"])
+            empty = Plan((), tuple(data["result"]), grid, sde, solver, data["prediction"], bool(data["final"]))
+            return replace(empty, items=tuple(_load(item, empty) for item in data["items"])).check()
+        except (KeyError, TypeError, IndexError, AttributeError, json.JSONDecodeError) as error:
+            raise PlanError(f"this is not the JSON of a plan: {type(error).__name__}: {error}") from error
+
+
+def _sums(item: AffineStep) -> list[float]:
+    return [
+        sum(map(abs, row)) + sum(map(abs, fresh)) for row, fresh in zip(item.weights, item.noise, strict=True)
+    ]
+
+
+def _level(level: Level) -> str:
+    return f"(alpha = {level.alpha:g}, sigma = {level.sigma:g})" if level.scalar else f"({len(level.alpha)} blocks)"
+
+
+def _dump(item: AffineStep | OpaqueStep) -> dict[str, Any]:
+    if isinstance(item, AffineStep):
+        return item._asdict()
+    return {"part": SOLVERS.spec(item.part), **{k: getattr(item, k) for k in ("index", "feed", "keep", "step", "shows")}}
+
+
+def _load(data: dict[str, Any], plan: Plan) -> AffineStep | OpaqueStep:
+    ints = {key: tuple(data[key]) for key in ("feed", "keep", "shows")}
+    if "part" in data:
+        span = Span(plan.sde, plan.grid, data["step"])
+        return OpaqueStep(SOLVERS.get(data["part"]), data["index"], span, step=data["step"], **ints)
+    matrices = {key: tuple(tuple(row) for row in data[key]) for key in ("weights", "noise")}
+    at = None if data["at"] is None else _load_level(data["at"])
+    reads, draws = tuple(data["reads"]), tuple(data["draws"])
+    return AffineStep(at, reads=reads, draws=draws, step=data["step"], **ints, **matrices)
+
+
+def _load_level(data: list[Any]) -> Level:
+    t, alpha, sigma = data
+    return Level(t, Mat(alpha), Mat(sigma)) if isinstance(alpha, list) else Level(t, alpha, sigma)

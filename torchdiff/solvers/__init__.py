@@ -1,0 +1,15 @@
+"""Solvers: one family a file. Importing this package registers the built-in ones."""
+
+from torchdiff.solvers.base import AffineSolver, Carry, Solver, Span
+from torchdiff.solvers.chain import ALD, Chain, Langevin, PredictorCorrector
+from torchdiff.solvers.ddim import DDIM, DDPM
+from torchdiff.solvers.denoise import Denoise
+from torchdiff.solvers.dpmpp import DPMpp2M
+from torchdiff.solvers.euler_maruyama import EulerMaruyama
+from torchdiff.solvers.flow_ode import ODE, Heun
+from torchdiff.solvers.sscs import SSCS
+
+__all__ = [
+    "ALD", "DDIM", "DDPM", "ODE", "SSCS", "AffineSolver", "Carry", "Chain", "DPMpp2M", "Denoise", "EulerMaruyama",
+    "Heun", "Langevin", "PredictorCorrector", "Solver", "Span",
+]  # fmt: skip

@@ -1,0 +1,102 @@
+"""The interface of a solver: one step of a formula on x, for tensors and for linear forms alike."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+from torchdiff.errors import IncompatibleError
+from torchdiff.registry import SOLVERS
+from torchdiff.sde.base import Level, LinearSDE
+
+Predict = Callable[[Any, Level], Any]
+Noise = Callable[[Level, Level], Any]
+
+
+class Span(NamedTuple):
+    """One interval of the grid: all that a formula may know."""
+
+    sde: LinearSDE
+    grid: tuple[Level, ...]
+    index: int
+    past: tuple[Any, ...] = ()  # what this part's earlier steps asked to remember, newest first
+
+    @property
+    def cur(self) -> Level:
+        return self.grid[self.index]
+
+    @property
+    def nxt(self) -> Level:
+        return self.grid[self.index + 1]
+
+    @property
+    def left(self) -> int:
+        """Intervals still to go after this one."""
+        return len(self.grid) - 2 - self.index
+
+
+class Carry(NamedTuple):
+    """What a multistep step returns: the new x, and what to remember for the next steps."""
+
+    x: Any
+    memo: Any
+
+
+class Solver(ABC):
+    """The ground floor: any step, on tensors. Derive from AffineSolver where + - and * by floats are enough.
+
+    order:    weak order of convergence in the number of steps; None for what does not converge by steps (correctors).
+    memory:   how many memos of earlier steps the formula reads.
+    calls:    network calls of one step.
+    accepts:  the SDE class that the formula needs.
+    moves:    False for a corrector, which stays at the level `span.cur`.
+    ends:     True if the formula is right where alpha or sigma is 0; elsewhere the driver takes a DDIM step there.
+    """
+
+    order: ClassVar[float | None] = None
+    memory: ClassVar[int] = 0
+    calls: ClassVar[int] = 1
+    accepts: ClassVar[type[LinearSDE]] = LinearSDE
+    moves: ClassVar[bool] = True
+    ends: ClassVar[bool] = False
+    affine: ClassVar[bool] = False
+
+    @property
+    def deterministic(self) -> bool:
+        """True if no step draws noise: only such solvers run from data to noise too."""
+        return False
+
+    def parts(self) -> tuple[Solver, ...]:
+        """The solvers that act one after the other in each interval, each with its own past and its own draws."""
+        return (self,)
+
+    @abstractmethod
+    def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
+        """x at span.nxt from x at span.cur: the new x, or Carry(x, memo).
+
+        predict(x, level) calls the network; noise(start, end) is a fresh standard normal of x's shape each time.
+        """
+
+
+class AffineSolver(Solver):
+    """A step that uses only + and - and * by floats: traced to a plan and fused."""
+
+    affine: ClassVar[bool] = True
+
+
+def check_fit(solver: Solver, sde: LinearSDE) -> None:
+    """IncompatibleError, naming both and what would fit, if a part of the solver cannot run on this SDE."""
+    for part in solver.parts():
+        if not isinstance(sde, part.accepts):
+            fitting = [name for name in SOLVERS.names() if _fits(name, sde)]
+            raise IncompatibleError(
+                f"solver {part!r} needs a {part.accepts.__name__}, got {sde!r}; solvers for it: {', '.join(fitting)}"
+            )
+
+
+def _fits(name: str, sde: LinearSDE) -> bool:
+    try:
+        return all(isinstance(sde, part.accepts) for part in SOLVERS.get(name).parts())
+    except (TypeError, ValueError):  # a plugin that needs options or does not load is not a suggestion
+        return False
