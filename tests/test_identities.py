@@ -13,7 +13,7 @@ from torchdiff.solvers import AffineSolver
 
 @dataclass(frozen=True)
 class ExponentialEuler(AffineSolver):
-    """First-order exponential integrator in log-SNR on x0, from the variation-of-constants formula, no DDIM in sight."""
+    """First-order exponential integrator in log-SNR on x0, from the variation-of-constants formula."""
 
     def step(self, x, span, predict, noise):
         cur, nxt = span.cur, span.nxt
@@ -40,7 +40,8 @@ def distance(left, right) -> float:
         assert isinstance(b, AffineStep)
         assert (a.feed, a.reads, a.draws, a.keep, a.at) == (b.feed, b.reads, b.draws, b.keep, b.at)
         for rows, others in ((a.weights, b.weights), (a.noise, b.noise)):
-            worst = max([worst, *(abs(v - w) for r, o in zip(rows, others, strict=True) for v, w in zip(r, o, strict=True))])
+            pairs = zip(sum(rows, ()), sum(others, ()), strict=True)
+            worst = max([worst, *(abs(v - w) for v, w in pairs)])
     return worst
 
 

@@ -59,7 +59,7 @@ def test_ends_where_alpha_or_sigma_is_zero(solver, steps):
 
 
 def test_non_finite_weights_are_refused_by_step_and_level():
-    """A formula that divides by zero is refused before any network call, by the step and the level it happens at."""
+    """A weight that is not finite is refused before any network call, by its step and level."""
 
     class Bad(AffineSolver):
         def step(self, x, span, predict, noise):
@@ -96,7 +96,8 @@ def test_table_names_everything():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "{}", '{"format": 1}', '{"format": 99}', "null", '{"format": 1, "sde": "vp", "solver": "ddim"}']
+    "text",
+    ["", "{", "[]", "{}", '{"format": 1}', '{"format": 99}', "null", '{"format": 1, "sde": "vp", "solver": "ddim"}'],
 )
 def test_broken_json_is_one_clear_error(text):
     """Text that is no plan raises PlanError, never a traceback of ours."""

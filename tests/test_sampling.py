@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ def test_sample_does_not_depend_on_its_batch(solver, cuts, start):
     """Sample i of any split of a batch is bit for bit sample i of the whole, given a row-wise network."""
     whole = run(solver, batch=9, first_index=start).x
     edges = [0, *sorted(cuts), 9]
-    parts = [run(solver, batch=b - a, first_index=start + a).x for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [run(solver, batch=b - a, first_index=start + a).x for a, b in pairwise(edges)]
     assert torch.equal(torch.cat(parts), whole)
 
 
@@ -90,7 +91,7 @@ def test_langevin_has_its_stationary_variance():
     solver = "predictor_corrector:predictor=ddim,corrector=(langevin:snr=0.4)"
     sde = torchdiff.get_sde("vp")
     level = sde.level(0.4)
-    v = level.alpha**2 * 0.25 + level.sigma**2  # data N(0, 0.25): score = -x / v, so |z| / |score| tends to v / sqrt(v_now)
+    v = level.alpha**2 * 0.25 + level.sigma**2  # data N(0, 0.25): score = -x / v
 
     def net(x, t):
         return -x / v
@@ -199,7 +200,7 @@ def nan_at(call: int, row: int):
 
 
 def test_nan_from_the_network_is_named():
-    """A value that is not finite raises NonFiniteError with step, t and sample; "mark" marks that sample and no other."""
+    """A value that is not finite raises NonFiniteError with step, t and sample; "mark" marks that sample alone."""
     with pytest.raises(NonFiniteError, match=r"in step 2, at t = 0\.\d+ \(network call 3\): sample 1 first, 1 of 5"):
         run(net=nan_at(2, 1))
     out = run(net=nan_at(2, 1), on_nonfinite="mark")

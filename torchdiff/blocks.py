@@ -88,7 +88,7 @@ class Mat(tuple):
         return Blocks(_dot(row, other) for row in self)
 
     def cholesky(self) -> Mat:
-        """The lower triangular L with L @ L.T = self; self is positive semi-definite (a zero pivot gives a zero column)."""
+        """The lower triangular L with L @ L.T = self, positive semi-definite (a zero pivot gives a zero column)."""
         n = len(self)
         low = [[0.0] * n for _ in range(n)]
         for j in range(n):

@@ -1,4 +1,4 @@
-"""Linear forms: objects that know only `+`, `-` and `*` by a number, so that a formula run on them writes its weights."""
+"""Linear forms: they know only `+`, `-` and `*` by a number, so that a formula run on them writes its weights."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from torchdiff.errors import IncompatibleError, OptionError
 from torchdiff.execute import Network, execute
 from torchdiff.plans import AffineStep, OpaqueStep, Plan
-from torchdiff.predict import Denoiser, read
+from torchdiff.predict import Denoiser, block_factor
 from torchdiff.sde.base import Level, LinearSDE
 
 Array = NDArray[np.float64]
@@ -48,18 +48,23 @@ def data(variance: ArrayLike, mean: ArrayLike = 0.0) -> tuple[Array, Array]:
     var = np.atleast_1d(np.asarray(variance, dtype=np.float64))
     center = np.broadcast_to(np.asarray(mean, dtype=np.float64), var.shape)
     if var.ndim != 1 or not np.all(np.isfinite(var)) or np.any(var < 0.0) or not np.all(np.isfinite(center)):
-        raise OptionError(f"data needs finite eigenvalues >= 0 and a finite mean, got shape {var.shape}, {var.min()!r} ...")
+        raise OptionError(
+            f"data needs finite eigenvalues >= 0, shape (K,), and a finite mean, got {variance!r}, {mean!r}"
+        )
     return var, center
 
 
 def marginal(sde: LinearSDE, level: Level, variance: ArrayLike, mean: ArrayLike = 0.0) -> Gaussian:
     """The exact law at a level of Gaussian data."""
-    var, center = data(variance, mean)
-    n = sde.blocks
-    alpha, sigma = np.array(level.alpha).reshape(n, n), np.array(level.sigma).reshape(n, n)
+    return _marginal(level, *data(variance, mean))
+
+
+def _marginal(level: Level, var: Array, center: Array) -> Gaussian:
+    if level.scalar:
+        return Gaussian(level.alpha * center[:, None], (level.alpha**2 * var + level.sigma**2)[:, None, None])
+    alpha, sigma = np.array(level.alpha), np.array(level.sigma)
     along = alpha[:, 0]  # the data is the first block
-    cov = var[:, None, None] * np.outer(along, along) + sigma @ sigma.T
-    return Gaussian(center[:, None] * along, cov)
+    return Gaussian(center[:, None] * along, var[:, None, None] * np.outer(along, along) + sigma @ sigma.T)
 
 
 def prior(sde: LinearSDE, level: Level, variance: ArrayLike) -> Gaussian:
@@ -76,9 +81,10 @@ def push(plan: Plan, variance: ArrayLike, mean: ArrayLike = 0.0, *, denoiser: De
     Raises IncompatibleError for a plan with a step that is no weighted sum: that one needs sampling.
     """
     var, center = data(variance, mean)
-    network = _network(plan.sde, denoiser or Denoiser(None, plan.prediction), var, center)
+    network = _network(denoiser or Denoiser(None, plan.prediction), var, center)
     size, count = plan.blocks, var.size
-    total = Affine(np.broadcast_to(np.eye(size), (count, size, size)), np.zeros((count, size)), np.zeros((count, size, size)))
+    none = np.zeros((count, size, size))
+    total = Affine(none + np.eye(size), none[:, 0], none)
     for items, result in _chunks(plan):
         part = _push(replace(plan, items=items, result=result), network, total.shift.shape[1], count)
         start = Gaussian(total.shift, total.cov)
@@ -87,14 +93,14 @@ def push(plan: Plan, variance: ArrayLike, mean: ArrayLike = 0.0, *, denoiser: De
 
 
 def _chunks(plan: Plan) -> Iterator[tuple[tuple[Item, ...], tuple[int, ...]]]:
-    """The plan in pieces that share no draw, and the slots to hand over: vectors stay short however long the plan is."""
+    """The plan in pieces that share no draw, and the slots to hand over: vectors stay short for long plans too."""
     last = {draw: i for i, item in enumerate(plan.items) for draw in getattr(item, "draws", ())}
     first, busy = 0, -1
     for i, item in enumerate(plan.items):
         busy = max([busy, *(last[draw] for draw in getattr(item, "draws", ()))])
         if i + 1 == len(plan.items):
             yield plan.items[first:], plan.result
-        elif i - first >= 31 and busy <= i:  # 31: some 30 draws a piece, where the cost of numpy calls and of columns meet
+        elif i - first >= 31 and busy <= i:  # 31: numpy calls and columns of draws cost about the same
             yield plan.items[first : i + 1], tuple(range(len(item.keep) + _rows(item, plan.blocks)))
             first = i + 1
 
@@ -128,31 +134,29 @@ def _push(plan: Plan, network: Network, size: int, count: int) -> Affine:
     return Affine(rows[:, :, :size], rows[:, :, -1], fresh @ fresh.transpose(0, 2, 1))
 
 
-def _network(sde: LinearSDE, denoiser: Denoiser, var: Array, center: Array) -> Network:
+def _network(denoiser: Denoiser, var: Array, center: Array) -> Network:
     """The exact network for N(center, var) as a map of coefficient vectors."""
 
     def network(inputs: Any, level: Level, step: int) -> list[Array]:
-        law = marginal(sde, level, var, center)
-        scale = denoiser.scale(level)
+        law, scale, mix = _marginal(level, var, center), denoiser.scale(level), denoiser.mix(level)
         away = [x / scale for x in inputs]
         for x, mean in zip(away, law.mean.T, strict=True):
             x[:, -1] -= mean
-        if sde.blocks == 1:
-            (u, w), (_, alpha, sigma), total = denoiser.meaning(level), level, law.cov[:, 0, 0]
-            output = away[0] * ((u * alpha * var + w * sigma) / total)[:, None]
+        if level.scalar:  # E[x0 | x] and E[eps | x] of a normal law
+            (u, w), (_, alpha, sigma) = denoiser.meaning(level), level
+            output = away[0] * ((u * alpha * var + w * sigma) / law.cov[:, 0, 0])[:, None]
             output[:, -1] += u * center
         else:
-            last = -np.linalg.inv(law.cov)[:, -1, :]
-            score = sum(gain[:, None] * x for gain, x in zip(last.T, away, strict=True))
-            zeros = [np.zeros_like(score)] * sde.blocks
-            unit = read(sde, denoiser, zeros, (np.ones(1),) * len(denoiser.mix(level)), level).score[-1]
-            return [score / unit[0]] * len(denoiser.mix(level))
-        return [output / sum(denoiser.mix(level))] * len(denoiser.mix(level))
+            gains = -np.linalg.inv(law.cov)[:, -1, :] / block_factor(denoiser, level)
+            output = sum(gain[:, None] * x for gain, x in zip(gains.T, away, strict=True))
+        return [output / sum(mix)] * len(mix)
 
     return network
 
 
-def moments(plan: Plan, variance: ArrayLike, mean: ArrayLike = 0.0, *, start: str = "prior", **options: Any) -> Gaussian:
+def moments(
+    plan: Plan, variance: ArrayLike, mean: ArrayLike = 0.0, *, start: str = "prior", **options: Any
+) -> Gaussian:
     """Mean and covariance of what a plan returns; start: "prior" as `sample` does, or the exact "marginal"."""
     if start not in ("prior", "marginal"):
         raise OptionError(f"start is 'prior' or 'marginal', got {start!r}")

@@ -86,7 +86,9 @@ def default_grid(sde: LinearSDE, t_max: float, t_min: float) -> Grid:
 
 def _half_log_snrs(name: str, sde: LinearSDE, t_max: float, t_min: float) -> tuple[ScalarSDE, float, float]:
     if not isinstance(sde, ScalarSDE):
-        raise IncompatibleError(f"grid {name!r} needs a log-SNR, {sde!r} has {sde.blocks} blocks; use uniform or quadratic")
+        raise IncompatibleError(
+            f"grid {name!r} needs a log-SNR, not {sde.blocks} blocks of {sde!r}; use uniform or quadratic"
+        )
     start, end = sde.level(t_max).half_log_snr, sde.level(t_min).half_log_snr
     for t, value in ((t_max, start), (t_min, end)):
         if not math.isfinite(value):

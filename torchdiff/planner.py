@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from torchdiff.errors import IncompatibleError, OptionError
@@ -48,7 +49,7 @@ def plan(
     sde, solver, grid: objects, or registered names with options ("ddim:eta=0.5").
     steps: intervals of the grid; calls: the most network calls to spend, the final one included; times: the grid
     itself, decreasing to sample, increasing to encode. One of the three.
-    grid: "log_snr" where the log-SNR is finite at both ends, else "uniform". t_max, t_min: its ends, the SDE's by default.
+    grid: "log_snr" where it is finite at both ends, else "uniform". t_max, t_min: its ends, the SDE's by default.
     denoiser or prediction: what the network predicts; by default "eps", "flow" where alpha is 0 at the start, and
     "score" for block SDEs.
     final: "denoise" adds a last interval from t_min to the data, with one more call (the default where the grid ends
@@ -115,7 +116,7 @@ def _finish(sde: LinearSDE, solver: Solver, times: tuple[float, ...], final: str
         if final == "denoise":
             raise OptionError("final = 'denoise' ends at the data, increasing times end at noise; leave it out")
         if levels[0].scalar and levels[0].sigma == 0.0:
-            raise IncompatibleError(f"encoding starts where sigma > 0, got t = {times[0]:g}; start at t_min = {sde.t_min:g}")
+            raise IncompatibleError(f"encoding starts where sigma > 0, got t = {times[0]:g}; start a little above it")
         return Request(sde, solver, levels, None)
     end = Level(0.0, 1.0, 0.0) if isinstance(sde, ScalarSDE) else sde.level(0.0)
     clean = levels[-1].sigma == 0.0 if isinstance(sde, ScalarSDE) else times[-1] == 0.0
@@ -154,7 +155,7 @@ def _check_times(sde: LinearSDE, times: Iterable[float]) -> tuple[float, ...]:
     for t in values:
         sde.check_time(t)
     sign = math.copysign(1.0, values[1] - values[0])
-    for i, (a, b) in enumerate(zip(values, values[1:], strict=False)):
+    for i, (a, b) in enumerate(pairwise(values)):
         if (b - a) * sign <= 0.0:
             raise OptionError(f"times must rise or fall all the way, but times[{i}] = {a!r} and times[{i + 1}] = {b!r}")
     return values

@@ -18,7 +18,7 @@ Matrix = tuple[tuple[float, ...], ...]
 
 
 class AffineStep(NamedTuple):
-    """Evaluate the network (unless `at` is None), then one block of rows: weighted sums of live tensors and fresh normals.
+    """A network call (unless `at` is None), then a block of rows: weighted sums of live tensors and fresh normals.
 
     live = [*state, *network outputs];  outputs[r] = sum_j weights[r][j] live[reads[j]] + sum_q noise[r][q] z[draws[q]]
     state of the next item = [*outputs, *(live[k] for k in keep)]
@@ -32,11 +32,13 @@ class AffineStep(NamedTuple):
     noise: Matrix
     keep: tuple[int, ...]
     step: int  # the interval of the grid that these rows end in
-    shows: tuple[int, ...] = ()  # slots of the next state that hold x at the end of that interval, if it is materialised
+    shows: tuple[
+        int, ...
+    ] = ()  # slots of the next state that hold x at the end of that interval, if it is materialised
 
 
 class OpaqueStep(NamedTuple):
-    """A step that is no weighted sum: the solver runs on tensors. state -> [*its new x, *(state[k] for k in keep)]."""
+    """A step that is no weighted sum: the solver runs on tensors. state -> [*new x, *(state[k] for k in keep)]."""
 
     part: Solver
     index: int  # its place in the solver's parts
@@ -83,12 +85,15 @@ class Plan:
 
     @property
     def growth(self) -> float:
-        """The largest sum of absolute weights of a row that holds x: by how much rounding and network error can grow."""
-        return max((max(_sums(item)[s] for s in item.shows if s < len(item.weights)) for item in self._showing), default=1.0)
-
-    @property
-    def _showing(self) -> list[AffineStep]:
-        return [i for i in self.items if isinstance(i, AffineStep) and any(s < len(i.weights) for s in i.shows)]
+        """The largest sum of absolute weights of a row that holds x: by how much an error can grow in one step."""
+        rows = (
+            sum(map(abs, (*item.weights[slot], *item.noise[slot])))
+            for item in self.items
+            if isinstance(item, AffineStep)
+            for slot in item.shows
+            if slot < len(item.weights)
+        )
+        return max(rows, default=1.0)
 
     def check(self) -> Plan:
         """This plan. Raises PlanError naming step and level if a weight is not finite."""
@@ -148,12 +153,6 @@ class Plan:
             raise PlanError(f"this is not the JSON of a plan: {type(error).__name__}: {error}") from error
 
 
-def _sums(item: AffineStep) -> list[float]:
-    return [
-        sum(map(abs, row)) + sum(map(abs, fresh)) for row, fresh in zip(item.weights, item.noise, strict=True)
-    ]
-
-
 def _level(level: Level) -> str:
     return f"(alpha = {level.alpha:g}, sigma = {level.sigma:g})" if level.scalar else f"({len(level.alpha)} blocks)"
 
@@ -161,7 +160,10 @@ def _level(level: Level) -> str:
 def _dump(item: AffineStep | OpaqueStep) -> dict[str, Any]:
     if isinstance(item, AffineStep):
         return item._asdict()
-    return {"part": SOLVERS.spec(item.part), **{k: getattr(item, k) for k in ("index", "feed", "keep", "step", "shows")}}
+    return {
+        "part": SOLVERS.spec(item.part),
+        **{k: getattr(item, k) for k in ("index", "feed", "keep", "step", "shows")},
+    }
 
 
 def _load(data: dict[str, Any], plan: Plan) -> AffineStep | OpaqueStep:

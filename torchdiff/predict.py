@@ -29,8 +29,8 @@ TIMES: dict[str, Callable[[Level], float]] = {
 class Denoiser:
     """A network and its meaning: what it predicts, how it wants time, and by what its input is scaled.
 
-    net:         called `net(x, t, **cond)`, for an n-block SDE `net(x, v, ..., t, **cond)`; x (B, *event), t (B,) of x's
-                 dtype; returns one tensor of x's shape. None where only a plan is wanted.
+    net:         called `net(x, t, **cond)`, for an n-block SDE `net(x, v, ..., t, **cond)`; x (B, *event), t (B,) of
+                 x's dtype; returns one tensor of x's shape. None where only a plan is wanted.
     prediction:  what the output is, with x_t = alpha x0 + sigma eps: "eps", "x0", "v" = alpha eps - sigma x0,
                  "flow" = eps - x0, "score" = -eps / sigma. For an n-block SDE "eps" or "score" of the last block.
     time:        what `net` gets as t: "t", "sigma" (sigma / alpha), "log_snr" (2 log alpha / sigma), a number that
@@ -52,13 +52,13 @@ class Denoiser:
 
     def __post_init__(self) -> None:
         if self.prediction not in PREDICTIONS:
-            raise OptionError(f"unknown prediction {self.prediction!r}; a network predicts one of {', '.join(PREDICTIONS)}")
+            raise OptionError(f"unknown prediction {self.prediction!r}; one of {', '.join(PREDICTIONS)}")
         if not (callable(self.time) or isinstance(self.time, int | float) or self.time in tuple(TIMES)):
-            raise OptionError(f"unknown time {self.time!r}; one of {', '.join(TIMES)}, a number or a function of the Level")
+            raise OptionError(f"unknown time {self.time!r}; {', '.join(TIMES)}, a number or a function Level -> float")
         if not (callable(self.input_scale) or self.input_scale in (None, "unit")):
             raise OptionError(f"unknown input_scale {self.input_scale!r}; 'unit', a function of the Level or None")
         if self.net is not None and not callable(self.net):
-            raise OptionError(f"a network is called as net(x, t), got {type(self.net).__name__}, which cannot be called")
+            raise OptionError(f"a network is called net(x, t), got {type(self.net).__name__}, which cannot be called")
 
     def bind(self, cond: Mapping[str, Any]) -> Denoiser:
         """The same denoiser with these conditions passed to the network at each call."""
@@ -106,7 +106,7 @@ class Denoiser:
         return self.time * level.t
 
     def __call__(self, *blocks_and_level: Any) -> tuple[Any, ...]:
-        """The network's outputs at blocks (B, *event) and a Level. Raises NetworkError for another shape or no tensor."""
+        """The outputs at blocks (B, *event) and a Level. Raises NetworkError for another shape or no tensor."""
         *blocks, level = blocks_and_level
         if self.net is None:
             raise OptionError("this denoiser has no network: it can be planned with, not sampled from")
@@ -114,8 +114,8 @@ class Denoiser:
         output = self.net(*blocks, x.new_full((x.shape[0],), self.label(level)), **self.cond)
         if not hasattr(output, "new_full"):  # duck typing: plans are made without torch
             raise NetworkError(
-                f"the network returned {type(output).__name__} at t = {level.t:g}, a tensor of shape {tuple(x.shape)} was "
-                f"expected; unpack it in a small function around the network"
+                f"the network returned {type(output).__name__} at t = {level.t:g}, expected a tensor of shape "
+                f"{tuple(x.shape)}; unpack it in a small function around the network"
             )
         if output.shape != x.shape:
             raise NetworkError(
@@ -123,7 +123,7 @@ class Denoiser:
                 f"its input has shape {tuple(x.shape)}; both must be the same"
             )
         if not output.dtype.is_floating_point:
-            raise NetworkError(f"the network returned dtype {output.dtype} at t = {level.t:g}, a floating dtype was expected")
+            raise NetworkError(f"the network returned dtype {output.dtype} at t = {level.t:g}, expected a floating one")
         return (output.clone() if self.copy else output,)
 
 
@@ -139,7 +139,7 @@ def wrap(
 
 
 class Prediction(NamedTuple):
-    """What a network says at x: x0, eps, score and velocity, each straight from the output, for Forms and tensors alike.
+    """What a network says at x: x0, eps, score and velocity, each straight from the output: Forms and tensors alike.
 
     From x = alpha x0 + sigma eps and output = u x0 + w eps, with d = alpha w - sigma u:
         x0 = (w x - sigma output) / d,   eps = (alpha output - u x) / d
@@ -158,7 +158,7 @@ class Prediction(NamedTuple):
         det = alpha * w - sigma * u
         if det == 0.0:
             raise IncompatibleError(
-                f"this network says nothing about x0 at t = {t:g} (alpha = {alpha:g}, sigma = {sigma:g}); "
+                f"this network does not say what was asked at t = {t:g} (alpha = {alpha:g}, sigma = {sigma:g}); "
                 f"start where alpha > 0 (t_max) and end where sigma > 0 (t_min), or use a v or flow network"
             )
         return _add(self.x, (x0 * w - eps * u) / det, self.output, (eps * alpha - x0 * sigma) / det)
@@ -205,7 +205,9 @@ class BlockPrediction(NamedTuple):
         return self.sde.drift(self.level.t) @ self.x - (noise @ noise.T * 0.5) @ self.score
 
 
-def read(sde: LinearSDE, denoiser: Denoiser, x: Any, outputs: tuple[Any, ...], level: Level) -> Prediction | BlockPrediction:
+def read(
+    sde: LinearSDE, denoiser: Denoiser, x: Any, outputs: tuple[Any, ...], level: Level
+) -> Prediction | BlockPrediction:
     """The prediction that a denoiser's outputs make at x."""
     mix = denoiser.mix(level)
     output = outputs[0] * mix[0] if mix[0] != 1.0 else outputs[0]
@@ -213,7 +215,7 @@ def read(sde: LinearSDE, denoiser: Denoiser, x: Any, outputs: tuple[Any, ...], l
         output = output + more * weight
     if isinstance(sde, ScalarSDE):
         return Prediction(sde, x, output, level, denoiser.meaning(level))
-    return BlockPrediction(sde, x, output, level, _block_factor(denoiser, level))
+    return BlockPrediction(sde, x, output, level, block_factor(denoiser, level))
 
 
 def check_prediction(sde: LinearSDE, prediction: str) -> None:
@@ -225,7 +227,8 @@ def check_prediction(sde: LinearSDE, prediction: str) -> None:
         )
 
 
-def _block_factor(denoiser: Denoiser, level: Level) -> float:
+def block_factor(denoiser: Denoiser, level: Level) -> float:
+    """score = factor * output, for the last block of a block SDE."""
     if denoiser.prediction == "score":
         return 1.0
     last = level.sigma[-1][-1]  # the factor is lower triangular, so the last row of its inverse transpose is 1 / last

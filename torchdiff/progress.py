@@ -9,10 +9,11 @@ from tqdm.auto import tqdm
 
 
 @contextmanager
-def bar(calls: int, shown: bool) -> Iterator[Callable[[], None]]:
-    """A function that ticks once a network call; a bar with the time left if `shown`."""
+def bar(calls: int, shown: bool | str) -> Iterator[Callable[[], None]]:
+    """A function that ticks once a network call; a bar with the time left if `shown`, named by it if it is a string."""
     if not shown:
         yield lambda: None
         return
-    with tqdm(total=calls, unit="call", leave=False) as meter:
+    name = shown if isinstance(shown, str) else None
+    with tqdm(total=calls, unit="call", desc=name, leave=False) as meter:
         yield lambda: (meter.update(), None)[1]

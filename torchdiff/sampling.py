@@ -72,7 +72,7 @@ def sample(
     cond: Mapping[str, Any] | None = None,
     callback: See | None = None,
     trajectory: bool = False,
-    progress: bool = False,
+    progress: bool | str = False,
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
     on_nonfinite: str = "raise",
@@ -83,14 +83,14 @@ def sample(
     net:         called net(x, t, **cond), for an n-block SDE net(x, v, t, **cond); x (B, *event), t (B,); or a `wrap`.
     sde, solver: objects, or registered names with options: "vp", "ddim:eta=0.5", "predictor_corrector:predictor=heun".
     steps, calls, times, grid, t_min, t_max, final: as in `plan`.
-    shape:       of the samples, the batch first, any event shape; or x: the state to start from (B, *event), a tensor or
-                 one for each block, at the first time. With increasing times x is data and is encoded.
+    shape:       of the samples, the batch first, any event shape; or x: the state to start from (B, *event), one or
+                 one tensor for each block, at the first time. With increasing times x is data and is encoded.
     prediction:  "eps", "x0", "v", "score" or "flow": what net returns. A `wrap` knows it already.
-    seed:        an integer; a sequence of B (sample i is then what that seed alone gives); None draws one, found in
+    seed:        an integer; a sequence of B (sample i is then what that seed alone gives); None draws one, kept in
                  the result. Sample i is a function of (seed, first_index + i) only, whatever the batch around it.
     cond:        keyword arguments for every network call.
     callback:    called with (interval, level reached, x) after each interval; x is a tensor, or Blocks of them.
-    trajectory:  keep x at every level of the grid. progress: a bar that counts network calls.
+    trajectory:  keep x at every level of the grid. progress: a bar that counts network calls, a string names it.
     dtype:       of the state, float32 by default. device: by default that of x, else of the network's parameters.
     on_nonfinite: what to do when the network returns nan or infinity: "raise" NonFiniteError naming step, t and the
                  first sample (at once on a CPU, at the end on an accelerator), "mark" them in the result, "ignore".
@@ -120,16 +120,21 @@ def sample(
         with bar(plan.calls, progress) as run.tick:
             state = run.execute(first, after)
         finite = run.guard.finish()
-    return Samples(
-        state[0], state, seed, first_index, finite, torch.stack(frames) if trajectory else None, plan
-    )
+    return Samples(state[0], state, seed, first_index, finite, torch.stack(frames) if trajectory else None, plan)
 
 
 class _Run:
     """One execution of a plan: weights as tensors, seeds, and the guard against values that are not finite."""
 
     def __init__(
-        self, plan: Plan, denoiser: Denoiser, seed: Seed, first_index: int, shape: tuple[int, ...], place: Any, mode: str
+        self,
+        plan: Plan,
+        denoiser: Denoiser,
+        seed: Seed,
+        first_index: int,
+        shape: tuple[int, ...],
+        place: Any,
+        mode: str,
     ) -> None:
         self.plan, self.denoiser, self.shape = plan, denoiser, shape
         self.dtype, self.device = place
@@ -203,7 +208,7 @@ def _denoiser(net: Any, prediction: str | None, cond: Mapping[str, Any]) -> Deno
     """The network with its meaning; a wrap knows what it predicts, and a second opinion that differs is an error."""
     if isinstance(net, Denoiser) or hasattr(net, "meaning"):
         if prediction not in (None, net.prediction):
-            raise OptionError(f"net is wrapped as predicting {net.prediction!r}, prediction = {prediction!r} says otherwise")
+            raise OptionError(f"net is wrapped as predicting {net.prediction!r}, prediction = {prediction!r} differs")
         return net.bind(cond) if cond else net
     if prediction is None:
         raise OptionError("say what the network predicts: prediction = 'eps', 'x0', 'v', 'score' or 'flow'")
@@ -227,7 +232,9 @@ def _place(
     if len(blocks) != plan.blocks or not all(isinstance(b, Tensor) for b in blocks):
         raise OptionError(f"{plan.sde!r} has {plan.blocks} blocks: x must be as many tensors, got {len(blocks)}")
     if any(b.shape != blocks[0].shape for b in blocks) or blocks[0].dim() == 0:
-        raise OptionError(f"x needs a batch dimension and blocks of one shape, got {[tuple(b.shape) for b in blocks]}")
+        raise OptionError(
+            f"x needs a batch dimension and one shape for all blocks, got {[tuple(b.shape) for b in blocks]}"
+        )
     place = (dtype or blocks[0].dtype, torch.device(device) if device is not None else blocks[0].device)
     _check_dtype(place[0])
     return tuple(b.to(dtype=place[0], device=place[1]) for b in blocks), tuple(blocks[0].shape), place
@@ -243,5 +250,3 @@ def _device(net: Any) -> torch.device:
     parameters = module.parameters() if isinstance(module, torch.nn.Module) else iter(())
     first = next(parameters, None)
     return torch.device("cpu") if first is None else first.device
-
-

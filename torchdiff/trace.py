@@ -61,7 +61,7 @@ class _Recorder:
     def predict(self, x: Any, level: Level) -> Any:
         blocks = x if isinstance(x, Blocks) else (x,)
         for block in blocks:
-            if block.noisy:  # fresh noise is added once: the form is rewritten as its column, wherever the formula holds it
+            if block.noisy:  # noise is added once: the form becomes its own column, wherever the formula holds it
                 block.terms = dict(self.settle(Form(block.terms)).terms)
         scale = self.denoiser.scale(level)
         feed = tuple(self.settle(block * scale if scale != 1.0 else block).single for block in blocks)
@@ -114,7 +114,7 @@ def trace(
 ) -> Plan:
     """The plan of a solver on a grid. watch: keep x at the end of every interval, for a callback.
 
-    Raises IncompatibleError if the solver or the prediction does not fit the SDE, PlanError for a weight that is not finite.
+    Raises IncompatibleError if solver or prediction do not fit the SDE, PlanError for a weight that is not finite.
     """
     check_fit(solver, sde)
     check_prediction(sde, denoiser.prediction)
@@ -157,7 +157,7 @@ def _prune(segments: list[_Segment], needed: set[Key], watch: bool) -> None:
 
 
 def _last_uses(segments: list[_Segment], result: tuple[Key, ...], watch: bool) -> dict[Key, float]:
-    """Column -> the last segment that reads it; half a segment later where a callback wants to see it after that one."""
+    """Column -> the last segment that reads it; half a segment later where a callback wants to see it after it."""
     last: dict[Key, float] = {}
     for place, segment in enumerate(segments):
         for key in (*segment.feed, *_row_reads(segment)):

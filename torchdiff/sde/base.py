@@ -130,8 +130,8 @@ class ScalarSDE(LinearSDE):
         alpha = self.alpha(self.check_time(t))
         if alpha == 0.0:
             raise IncompatibleError(
-                f"drift and diffusion of {self!r} are infinite at t = {t:g}, where alpha = 0; "
-                f"start below it (t_max = {0.999 * self.t_max:g}, say) or use a solver that needs neither: ddim, ddpm, ode"
+                f"drift and diffusion of {self!r} are infinite at t = {t:g}, where alpha = 0; start below it "
+                f"(t_max = {0.999 * self.t_max:g}, say) or use a solver that needs neither: ddim, ddpm, ode"
             )
         return Mat([[self.rates(t)[0] / alpha]])
 

@@ -61,7 +61,10 @@ class CLD(LinearSDE):
         pace = clock / self.friction
         decay = math.exp(-2.0 * pace)
         return Mat(
-            [[decay * (1.0 + 2.0 * pace), decay * 4.0 * pace / self.friction], [-decay * clock, decay * (1.0 - 2.0 * pace)]]
+            [
+                [decay * (1.0 + 2.0 * pace), decay * 4.0 * pace / self.friction],
+                [-decay * clock, decay * (1.0 - 2.0 * pace)],
+            ]
         )
 
     def covariance(self, clock: float) -> tuple[float, float, float]:

@@ -22,7 +22,7 @@ class Flow(ScalarSDE):
     t is dimensionless. At t = 1 alpha is 0: drift and diffusion are infinite there, the velocity
     alpha' x0 + sigma' eps = eps - x0 is not. A network that predicts "flow" gives that velocity.
     Raises OptionError for t_max > 1 and t outside [0, t_max]; IncompatibleError for drift or diffusion at t = 1.
-    Source: Liu et al. 2023, arXiv:2209.03003, eq. 1; Lipman et al. 2023, arXiv:2210.02747, eq. 22 (their t runs backwards).
+    Source: Liu et al. 2023, arXiv:2209.03003, eq. 1; Lipman et al. 2023, arXiv:2210.02747, eq. 22 (their t is 1 - t).
     """
 
     t_min: float = 0.0
@@ -58,6 +58,6 @@ class Flow(ScalarSDE):
         if start == 1.0:
             raise IncompatibleError(f"no transition of {self!r} starts at t = 1, where alpha = 0")
         mean = (1.0 - end) / (1.0 - start)
-        # sigma_end^2 - mean^2 sigma_start^2 = (end - mean start) (end + mean start), the first factor without cancellation
+        # sigma_end^2 - mean^2 sigma_start^2 = (end - mean start) (end + mean start), the first without cancellation
         spread = math.sqrt((end - start) / (1.0 - start) * (end + mean * start))
         return Mat([[mean]]), Mat([[spread]])

@@ -33,9 +33,7 @@ class VE(ScalarSDE):
     def __post_init__(self) -> None:
         self.check_range()
         if not 0.0 < self.sigma_min < self.sigma_max < math.inf:
-            raise OptionError(
-                f"ve needs 0 < sigma_min < sigma_max, got sigma_min = {self.sigma_min!r}, sigma_max = {self.sigma_max!r}"
-            )
+            raise OptionError(f"ve needs 0 < sigma_min < sigma_max, got {self.sigma_min!r} and {self.sigma_max!r}")
 
     @property
     def growth(self) -> float:

@@ -106,7 +106,7 @@ class ALD(AffineSolver):
 
 
 class Chain(Solver):
-    """Several solvers in each interval, one after the other; all but the last are correctors. Each keeps its own past."""
+    """Several solvers in each interval, one after the other, each with its own past; the last one moves."""
 
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
         raise AssertionError("the driver steps the parts of a chain, never the chain")
@@ -118,6 +118,9 @@ class Chain(Solver):
     @property
     def calls(self) -> int:  # type: ignore[override]
         return sum(part.calls for part in self.parts())
+
+
+DEFAULT_PREDICTOR, DEFAULT_CORRECTOR = DDPM(), Langevin()
 
 
 @SOLVERS.register("predictor_corrector")
@@ -132,8 +135,8 @@ class PredictorCorrector(Chain):
     Source: Song et al. 2021, arXiv:2011.13456, section 4.2 and algorithm 1, in the order of its code.
     """
 
-    predictor: Solver | str = DDPM()
-    corrector: Solver | str = Langevin()
+    predictor: Solver | str = DEFAULT_PREDICTOR
+    corrector: Solver | str = DEFAULT_CORRECTOR
 
     def __post_init__(self) -> None:
         for name in ("predictor", "corrector"):  # names are resolved at the door, so that equal chains compare equal

@@ -54,7 +54,7 @@ class DDPM(AffineSolver):
     """Ancestral sampling: the posterior of the two-time transition, given x and the predicted x0.
 
         mean = m sigma_nxt^2 / sigma_cur^2 x + alpha_nxt c^2 / sigma_cur^2 x0,   m = alpha_cur / alpha_nxt
-        variance "fixed_small": c^2 sigma_nxt^2 / sigma_cur^2;   "fixed_large": c^2,   c^2 = sigma_cur^2 - m^2 sigma_nxt^2
+        variance "fixed_small": c^2 sigma_nxt^2 / sigma_cur^2,   "fixed_large": c^2 = sigma_cur^2 - m^2 sigma_nxt^2
 
     "fixed_large" has the larger noise of the paper's other choice; no noise is added in a step to sigma = 0.
     Raises OptionError for another variance.

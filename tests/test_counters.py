@@ -1,0 +1,46 @@
+"""Two uses of noise never share a draw number."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torchdiff.counters import BROWNIAN, LAYOUT, PRIOR, STEP, USER, draw_number
+
+WIDTHS = {"purpose": 3, "step": 47, "part": 3, "call": 5, "block": 4}
+USES = st.fixed_dictionaries({name: st.integers(0, 2**width - 1) for name, width in WIDTHS.items()})
+
+
+@given(USES, USES)
+def test_different_uses_have_different_draws(a, b):
+    """draw_number is injective: equal numbers, equal uses."""
+    assert (draw_number(**a) == draw_number(**b)) == (a == b)
+
+
+@given(USES, st.sampled_from(sorted(WIDTHS)), st.integers(1, 2**47))
+def test_one_field_is_enough_to_differ(use, name, change):
+    """Changing any one field, by any amount, changes the number: fields do not overlap."""
+    other = {**use, name: (use[name] + change) % 2 ** WIDTHS[name]}
+    assert (draw_number(**other) != draw_number(**use)) == (other != use)
+
+
+def test_fields_tile_the_number():
+    """The layout leaves no bit out and uses none twice; the step, which may outgrow 32 bits, stands on top."""
+    bits = [low + k for low, width in LAYOUT.values() for k in range(width)]
+    assert sorted(bits) == list(range(62))
+    assert max(LAYOUT, key=lambda name: LAYOUT[name][0]) == "step"
+    assert {name: width for name, (_, width) in LAYOUT.items()} == WIDTHS
+
+
+def test_purposes_differ():
+    """Steps, the prior, Brownian paths and users draw from different numbers."""
+    assert len({draw_number(purpose) for purpose in (STEP, PRIOR, BROWNIAN, USER)}) == 4
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+@pytest.mark.parametrize("value", ["below", "above"])
+def test_fields_outside_their_width_are_named(name, value):
+    """A field that would spill into its neighbour raises ValueError with its name and value."""
+    bad = -1 if value == "below" else 2 ** WIDTHS[name]
+    with pytest.raises(ValueError, match=rf"{name} must lie in .*got {bad}"):
+        draw_number(**{"purpose": STEP, name: bad})
+    assert draw_number(**{"purpose": STEP, name: 2 ** WIDTHS[name] - 1}) >= 0
