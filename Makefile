@@ -16,7 +16,7 @@ NATIVE := $(wildcard csrc/*.cpp csrc/*.cu csrc/*.h csrc/*.cuh)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help demo test test-all lint train cuda-compile cuda-build clean FORCE
+.PHONY: help demo test test-all lint format train cuda-compile cuda-build clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -35,6 +35,11 @@ lint: $(STAMPS)/extra-lint $(STAMPS)/extra-test ## ruff, pyright and clang-forma
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(if $(NATIVE),$(BIN)/clang-format --dry-run -Werror $(NATIVE))
+
+format: $(STAMPS)/extra-lint ## put the code into the form that lint asks for
+	$(BIN)/ruff check --fix --exit-zero .
+	$(BIN)/ruff format .
+	$(if $(NATIVE),$(BIN)/clang-format -i $(NATIVE))
 
 train: $(STAMPS)/extra-train ## train the small networks of torchdiff.zoo
 	$(BIN)/python -m torchdiff.zoo.train

@@ -12,7 +12,7 @@ from instances import MOVERS
 import torchdiff
 from torchdiff import gaussian, get_sde
 from torchdiff.errors import IncompatibleError, OptionError
-from torchdiff.plans import OpaqueStep
+from torchdiff.steps import OpaqueStep
 
 AFFINE = [pair for pair in MOVERS if "langevin" not in pair[0] and pair[0] != "predictor_corrector"]
 # the tests below read scores, of which there is none at flow's alpha = 0; its variant inside (0, 1) stands for it

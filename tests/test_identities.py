@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pytest
 
 import torchdiff
-from torchdiff.plans import AffineStep
 from torchdiff.solvers import AffineSolver
+from torchdiff.steps import AffineStep
 
 
 @dataclass(frozen=True)

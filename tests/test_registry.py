@@ -113,7 +113,7 @@ def test_describe_tells_summary_options_and_source():
     """The first line of the docstring, each option with type and default, and who provides it."""
     entry = TOYS.describe("top")
     assert (entry.summary, entry.source) == ("A spinning top.", __name__)
-    assert entry.options[0] == Option("spin", "float", 0.5)
+    assert entry.options[0] == Option("spin", "float", 0.5, "0.5")
     assert list(map(str, TOYS.describe("kite").options)) == ["length=<float>", "tails=(1, 2)"]
     assert SDES.describe("vp").source == "built-in"
 
@@ -243,6 +243,8 @@ def test_spec_refuses_what_it_could_not_read_back():
         TOYS.spec(3)
     with pytest.raises(OptionError, match="unbalanced"):
         TOYS.spec(Top(label="("))
+    assert TOYS.label(Top(label="(")) == repr(Top(label="("))
+    assert (TOYS.label(3), TOYS.label(Top())) == ("3", "top")
     with pytest.raises(OptionError, match="cannot be written"):
         TOYS.spec(Kite(1.0, (3,)))
 

@@ -28,7 +28,7 @@ class Blocks(tuple):
             return NotImplemented
         return Blocks(a - b for a, b in zip(self, other, strict=True))
 
-    def __mul__(self, number: float) -> Blocks:
+    def __mul__(self, number: Any) -> Blocks:  # a tuple would repeat itself
         return Blocks(a * number for a in self)
 
     __rmul__ = __mul__
@@ -41,6 +41,17 @@ class Blocks(tuple):
 
     def __repr__(self) -> str:
         return f"Blocks({', '.join(map(repr, self))})"
+
+
+def pack(carriers: Iterable[Any]) -> Any:
+    """The state of these blocks: the bare carrier for one, Blocks for more."""
+    blocks = Blocks(carriers)
+    return blocks if len(blocks) > 1 else blocks[0]
+
+
+def unpack(state: Any) -> tuple[Any, ...]:
+    """The blocks of a state, one or more."""
+    return tuple(state) if isinstance(state, Blocks) else (state,)
 
 
 class Mat(tuple):

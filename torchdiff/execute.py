@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from torchdiff.blocks import Blocks
-from torchdiff.plans import AffineStep, OpaqueStep, Plan
+from torchdiff.blocks import pack, unpack
+from torchdiff.plans import Plan
 from torchdiff.sde.base import Level
+from torchdiff.steps import AffineStep, OpaqueStep
 
 Network = Callable[[Sequence[Any], Level, int], Sequence[Any]]  # (inputs, level, interval) -> outputs
 Combine = Callable[[int, AffineStep, list[Any]], Sequence[Any]]  # (item, step, live[reads]) -> outputs of the rows
@@ -29,10 +30,8 @@ def execute(
     state = list(state)
     for index, item in enumerate(plan.items):
         if isinstance(item, OpaqueStep):
-            x = [state[slot] for slot in item.feed]
-            moved = opaque(item, Blocks(x) if len(x) > 1 else x[0])
-            blocks = list(moved) if isinstance(moved, Blocks) else [moved]
-            state = [*blocks, *(state[slot] for slot in item.keep)]
+            moved = opaque(item, pack(state[slot] for slot in item.feed))
+            state = [*unpack(moved), *(state[slot] for slot in item.keep)]
         else:
             live = state
             if item.at is not None:

@@ -16,9 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from torchdiff.errors import IncompatibleError, OptionError
 from torchdiff.execute import Network, execute
-from torchdiff.plans import AffineStep, OpaqueStep, Plan
+from torchdiff.plans import Plan
 from torchdiff.predict import Denoiser, block_factor
 from torchdiff.sde.base import Level, LinearSDE
+from torchdiff.steps import AffineStep, OpaqueStep
 
 Array = NDArray[np.float64]
 Item = AffineStep | OpaqueStep
@@ -148,7 +149,7 @@ def _network(denoiser: Denoiser, var: Array, center: Array) -> Network:
             output[:, -1] += u * center
         else:
             gains = -np.linalg.inv(law.cov)[:, -1, :] / block_factor(denoiser, level)
-            output = sum(gain[:, None] * x for gain, x in zip(gains.T, away, strict=True))
+            output = np.einsum("kb,bkd->kd", gains, np.stack(away))
         return [output / sum(mix)] * len(mix)
 
     return network

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from torchdiff.errors import OptionError, shown
@@ -17,20 +17,19 @@ _EXPECTED = {"None": "none", "bool": "true or false", "int": "a whole number", "
 
 
 class Option(NamedTuple):
-    """One option: its name, the text of its type, and its default or REQUIRED."""
+    """One option: its name, the text of its type, its default or REQUIRED, and that as it stands in a spec."""
 
     name: str
     type: str
     default: Any
+    text: str = ""
 
     def __str__(self) -> str:
-        if self.default is REQUIRED:
-            return f"{self.name}=<{self.type}>"
-        return f"{self.name}={write(self.default) or shown(self.default)}"
+        return f"{self.name}={self.text}"
 
 
-def options_of(cls: type) -> tuple[Option, ...]:
-    """What a dataclass can be built with; () for any other class."""
+def options_of(cls: type, text: Callable[[Any], str | None]) -> tuple[Option, ...]:
+    """What a dataclass can be built with; () for any other class. `text` is `write`, or one that writes more."""
     if not dataclasses.is_dataclass(cls):
         return ()
     found = []
@@ -38,16 +37,17 @@ def options_of(cls: type) -> tuple[Option, ...]:
         if field.init:
             default = field.default if field.default_factory is REQUIRED else field.default_factory()
             kind = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", str(field.type))
-            found.append(Option(field.name, kind, default))
+            words = f"<{kind}>" if default is REQUIRED else text(default)
+            found.append(Option(field.name, kind, default, shown(default) if words is None else words))
     return tuple(found)
 
 
-def build(what: str, cls: type, given: Mapping[str, Any]) -> Any:
-    """cls(**given), values read by their types. `what` names it in messages: "solver 'ddim'".
+def build(what: str, cls: type, known: Iterable[Option], given: Mapping[str, Any]) -> Any:
+    """cls(**given), values read by the types of the known options. `what` names it in messages: "solver 'ddim'".
 
     Raises OptionError for an option that is unknown, missing or of another type, and for a class that cannot be built.
     """
-    options = {option.name: option for option in options_of(cls)}
+    options = {option.name: option for option in known}
     listed = ", ".join(map(str, options.values())) or "none"
     for name in given:
         if name not in options:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from torchdiff.registry import SDES, SOLVERS
 from torchdiff.sde.base import Level
+from torchdiff.steps import AffineStep, OpaqueStep
 
 if TYPE_CHECKING:
-    from torchdiff.plans import AffineStep, OpaqueStep, Plan
+    from torchdiff.plans import Plan
 
 HEAD = ("step", "t", "alpha", "sigma", "calls", "row", "weights of what it reads", "noise", "sum |w|")
 
@@ -19,7 +20,7 @@ def table(plan: Plan, limit: int | None = None) -> str:
     entries: list[list[tuple[str, ...]]] = []
     for item in plan.items:
         entries.append(_lines(plan, item, slots))
-        slots = len(item.keep) + (len(item.weights) if hasattr(item, "weights") else plan.blocks)
+        slots = len(item.keep) + (len(item.weights) if isinstance(item, AffineStep) else plan.blocks)
     if limit is not None and len(entries) > limit:
         half = limit // 2
         gap = ("...", f"{len(entries) - 2 * half} more", *[""] * (len(HEAD) - 2))
@@ -28,7 +29,7 @@ def table(plan: Plan, limit: int | None = None) -> str:
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
     body = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     title = (
-        f"{SOLVERS.spec(plan.solver)} on {SDES.spec(plan.sde)}, {plan.prediction} network: {plan.steps} steps"
+        f"{SOLVERS.label(plan.solver)} on {SDES.label(plan.sde)}, {plan.prediction} network: {plan.steps} steps"
         f"{' and a final one' if plan.final else ''}, {plan.calls} network calls, {len(plan.draws)} draws, "
         f"largest sum |w| of x {plan.growth:.3g}"
     )
@@ -36,10 +37,10 @@ def table(plan: Plan, limit: int | None = None) -> str:
 
 
 def _lines(plan: Plan, item: AffineStep | OpaqueStep, slots: int) -> list[tuple[str, ...]]:
-    if not hasattr(item, "weights"):
+    if isinstance(item, OpaqueStep):
         cur = item.span.cur
         head = (str(item.step), f"{cur.t:.4g}", *_level(cur), str(item.part.calls))
-        return [(*head, "x", f"{SOLVERS.spec(item.part)} on tensors", "", "")]
+        return [(*head, "x", f"{SOLVERS.label(item.part)} on tensors", "", "")]
     level = ("", "", "", "0") if item.at is None else (f"{item.at.t:.4g}", *_level(item.at), "1")
     head, lines = (str(item.step), *level), []
     names = [f"s{slot}" if slot < slots else f"n{slot - slots}" for slot in item.reads]

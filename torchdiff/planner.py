@@ -13,7 +13,7 @@ from torchdiff.plans import Plan
 from torchdiff.predict import Denoiser
 from torchdiff.registry import GRIDS, SDES, SOLVERS
 from torchdiff.sde.base import Level, LinearSDE, ScalarSDE
-from torchdiff.solvers.base import Solver, check_fit
+from torchdiff.solvers.base import Solver, check_fit, fitting
 from torchdiff.solvers.denoise import denoiser_for
 from torchdiff.trace import trace
 
@@ -61,8 +61,10 @@ def plan(
     sde = SDES.get(sde)
     if denoiser is None:
         denoiser = Denoiser(None, prediction or _likely(sde, sde.t_max if t_max is None else t_max))
-    wish = dict(steps=steps, calls=calls, times=times, grid=grid, t_min=t_min, t_max=t_max, final=final)
-    return request(sde, solver, denoiser, **wish).trace(denoiser)
+    wish = request(
+        sde, solver, denoiser, steps=steps, calls=calls, times=times, grid=grid, t_min=t_min, t_max=t_max, final=final
+    )
+    return wish.trace(denoiser)
 
 
 def request(
@@ -111,7 +113,7 @@ def _finish(sde: LinearSDE, solver: Solver, times: tuple[float, ...], final: str
         if not solver.deterministic:
             raise IncompatibleError(
                 f"increasing times encode, which needs a deterministic solver, got {solver!r}; "
-                f"deterministic ones: {', '.join(n for n in SOLVERS.names() if SOLVERS.get(n).deterministic)}"
+                f"deterministic ones: {', '.join(_deterministic(sde))}"
             )
         if final == "denoise":
             raise OptionError("final = 'denoise' ends at the data, increasing times end at noise; leave it out")
@@ -123,6 +125,10 @@ def _finish(sde: LinearSDE, solver: Solver, times: tuple[float, ...], final: str
     if final == "t_min" or clean:
         return Request(sde, solver, levels, None)
     return Request(sde, solver, (*levels, end), denoiser_for(sde))
+
+
+def _deterministic(sde: LinearSDE) -> list[str]:
+    return [name for name in fitting(sde) if SOLVERS.get(name).deterministic]
 
 
 def _within(of: Any, denoiser: Denoiser, calls: int) -> Request:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from torchdiff.blocks import Mat
 from torchdiff.errors import PlanError
@@ -12,41 +12,9 @@ from torchdiff.plan_text import table
 from torchdiff.registry import SDES, SOLVERS
 from torchdiff.sde.base import Level, LinearSDE
 from torchdiff.solvers.base import Solver, Span
+from torchdiff.steps import AffineStep, OpaqueStep
 
 FORMAT = 1  # of the JSON
-Matrix = tuple[tuple[float, ...], ...]
-
-
-class AffineStep(NamedTuple):
-    """A network call (unless `at` is None), then a block of rows: weighted sums of live tensors and fresh normals.
-
-    live = [*state, *network outputs];  outputs[r] = sum_j weights[r][j] live[reads[j]] + sum_q noise[r][q] z[draws[q]]
-    state of the next item = [*outputs, *(live[k] for k in keep)]
-    """
-
-    at: Level | None
-    feed: tuple[int, ...]  # slots of the state that the network gets
-    reads: tuple[int, ...]
-    weights: Matrix
-    draws: tuple[int, ...]  # named: the same number is the same normals, made again here or in a later row
-    noise: Matrix
-    keep: tuple[int, ...]
-    step: int  # the interval of the grid that these rows end in
-    shows: tuple[
-        int, ...
-    ] = ()  # slots of the next state that hold x at the end of that interval, if it is materialised
-
-
-class OpaqueStep(NamedTuple):
-    """A step that is no weighted sum: the solver runs on tensors. state -> [*new x, *(state[k] for k in keep)]."""
-
-    part: Solver
-    index: int  # its place in the solver's parts
-    span: Span
-    feed: tuple[int, ...]  # slots of x
-    keep: tuple[int, ...]
-    step: int
-    shows: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,7 +85,7 @@ class Plan:
         return self.table(limit=40)
 
     def __repr__(self) -> str:
-        return f"Plan({SOLVERS.spec(self.solver)} on {SDES.spec(self.sde)}, {self.steps} steps, {self.calls} calls)"
+        return f"Plan({SOLVERS.label(self.solver)} on {SDES.label(self.sde)}, {self.steps} steps, {self.calls} calls)"
 
     def to_json(self) -> str:
         """JSON text without loss: floats as the shortest digits that give the same float64.
@@ -167,14 +135,14 @@ def _dump(item: AffineStep | OpaqueStep) -> dict[str, Any]:
 
 
 def _load(data: dict[str, Any], plan: Plan) -> AffineStep | OpaqueStep:
-    ints = {key: tuple(data[key]) for key in ("feed", "keep", "shows")}
+    feed, keep, shows = tuple(data["feed"]), tuple(data["keep"]), tuple(data["shows"])
     if "part" in data:
         span = Span(plan.sde, plan.grid, data["step"])
-        return OpaqueStep(SOLVERS.get(data["part"]), data["index"], span, step=data["step"], **ints)
-    matrices = {key: tuple(tuple(row) for row in data[key]) for key in ("weights", "noise")}
+        return OpaqueStep(SOLVERS.get(data["part"]), data["index"], span, feed, keep, data["step"], shows)
+    weights, noise = (tuple(tuple(row) for row in data[key]) for key in ("weights", "noise"))
     at = None if data["at"] is None else _load_level(data["at"])
     reads, draws = tuple(data["reads"]), tuple(data["draws"])
-    return AffineStep(at, reads=reads, draws=draws, step=data["step"], **ints, **matrices)
+    return AffineStep(at, feed, reads, weights, draws, noise, keep, data["step"], shows)
 
 
 def _load_level(data: list[Any]) -> Level:

@@ -14,14 +14,20 @@ import warnings
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
-from torchdiff.errors import DuplicateNameError, OptionError, PluginError, UnknownNameError, shown
+from torchdiff.errors import DuplicateNameError, OptionError, PluginError, TorchdiffError, UnknownNameError, shown
 from torchdiff.options import Option, build, options_of, write
 from torchdiff.plugins import Plugin, allowed, installed, normal
 from torchdiff.spec import NAME, parse_options
 
+if TYPE_CHECKING:
+    from torchdiff.grids import Grid
+    from torchdiff.sde.base import LinearSDE
+    from torchdiff.solvers.base import Solver
+
 Class = TypeVar("Class", bound=type)
+Thing = TypeVar("Thing")
 
 
 class Entry(NamedTuple):
@@ -33,7 +39,7 @@ class Entry(NamedTuple):
     source: str
 
 
-class Registry:
+class Registry(Generic[Thing]):
     """Names of one kind of thing. Read-only but for `register`; names can be iterated, counted and asked for with `in`.
 
     kind:     what the things are called in messages.
@@ -43,7 +49,7 @@ class Registry:
     All methods may be called from any thread. No lock is held over an import: imports have their own.
     """
 
-    everyone: ClassVar[list[Registry]] = []
+    everyone: ClassVar[list[Registry[Any]]] = []
 
     def __init__(
         self, kind: str, group: str | None = None, builtins: tuple[str, ...] = (), base: str | None = None
@@ -94,12 +100,26 @@ class Registry:
 
     def describe(self, name: str) -> Entry:
         """What is known of a name; of a plugin that no `get` has loaded, only who provides it."""
-        cls, plugin = self._find(name)
+        cls, plugin = self._look_up(name)
         source = f"plugin of {plugin.distribution} {plugin.version}" if plugin else ""
         if cls is None:
             return Entry(name, "not loaded yet", (), source)
         summary = ((cls.__doc__ or "").strip().splitlines() or [""])[0]
-        return Entry(name, summary, options_of(cls), source or ("built-in" if _ours(cls) else cls.__module__))
+        return Entry(name, summary, options_of(cls, _text), source or ("built-in" if _ours(cls) else cls.__module__))
+
+    def find(self, name: str) -> type | None:
+        """The class of a name; None for a plugin that no `get` has loaded. Raises UnknownNameError or PluginError."""
+        return self._look_up(name)[0]
+
+    def name_of(self, cls: type) -> str | None:
+        """The name that means this class, loaded by us or imported otherwise; None for a class that has none."""
+        self._import()
+        if cls in self._names:
+            return self._names[cls]
+        for plugin in self._allowed():
+            if self._plugins.get(plugin.path) is cls or plugin.value.replace(" ", "") == _place(cls, ":"):
+                return plugin.name if self._unrivalled(plugin) else plugin.path
+        return None
 
     def __contains__(self, name: object) -> bool:
         return name in self.names()
@@ -115,7 +135,7 @@ class Registry:
 
     # --- objects ---
 
-    def get(self, spec: Any, **options: Any) -> Any:
+    def get(self, spec: str | type[Thing] | Thing, **options: Any) -> Thing:
         """The object that a spec names; an object is returned as it is, a class is called.
 
         options: like those in the spec, with values as Python objects or as text.
@@ -136,30 +156,41 @@ class Registry:
         twice = [option for option in options if option in given]
         if twice:
             raise OptionError(f"{self.kind} {name!r}: option {twice[0]!r} is given twice, in the text and beside it")
-        return build(f"{self.kind} {name!r}", cls, {**given, **options})
+        return build(f"{self.kind} {name!r}", cls, options_of(cls, _text), {**given, **options})
 
     def spec(self, thing: Any) -> str:
         """The spec of an object: its name, and the options that differ from their defaults. get(spec(thing)) == thing.
 
         Raises UnknownNameError for an object of a class that is not registered.
         """
-        self._import()
-        name = self._name_of(type(thing))
+        name = self.name_of(type(thing))
         if name is None:
             raise UnknownNameError(
                 f"{_place(type(thing))} is no registered {self.kind}; @register_{self.kind}('...') makes it one"
             )
-        values = [(option, getattr(thing, option.name)) for option in options_of(type(thing))]
-        texts = [f"{o.name}={_text(f'{self.kind} {name!r}, {o.name}', v)}" for o, v in values if v != o.default]
+        texts = []
+        for option in options_of(type(thing), _text):
+            value = getattr(thing, option.name)
+            if value == option.default:
+                continue
+            text = _text(value)
+            if text is None:
+                raise OptionError(f"{self.kind} {name!r}: {option.name} = {shown(value)} cannot be written as text")
+            texts.append(f"{option.name}={text}")
         return name + (":" + ",".join(texts) if texts else "")
+
+    def label(self, thing: Any) -> str:
+        """For people: the spec, or repr(thing) where it has none."""
+        try:
+            return self.spec(thing)
+        except TorchdiffError:
+            return repr(thing)
 
     # --- inside ---
 
     def _import(self) -> None:
         for module in self.builtins:
-            importlib.import_module(
-                module
-            )  # a dictionary look-up after the first time; waits for another thread's import
+            importlib.import_module(module)  # after the first time a look-up; waits while another thread imports it
 
     def _check_base(self, cls: type, thing: Any) -> None:
         if self.base is None:
@@ -195,7 +226,7 @@ class Registry:
         rivals = [p for p in self._allowed() if p.name == plugin.name]
         return len(rivals) == 1 and (own is None or _package(own) == plugin.package)
 
-    def _find(self, name: str) -> tuple[type | None, Plugin | None]:
+    def _look_up(self, name: str) -> tuple[type | None, Plugin | None]:
         """(class if it is here, plugin if it is one): never both None, and nothing is loaded."""
         self._import()
         if "/" in name:
@@ -206,7 +237,6 @@ class Registry:
         ready = [p for p in plugins if allowed(p.distribution)]
         own = self._classes.get(name)
         if own is not None:
-            self._warn_shadowed(name, own, ready)
             return own, next((p for p in ready if p.package == _package(own)), None)
         if len(ready) > 1:
             ways = " or ".join(repr(p.path) for p in ready)
@@ -221,15 +251,13 @@ class Registry:
     def _known(self) -> str:
         return ", ".join(self.names()) or "none"
 
-    def _warn_shadowed(self, name: str, own: type, plugins: list[Plugin]) -> None:
-        rivals = [p for p in plugins if p.package != _package(own)]
-        if rivals and name not in self._warned:
-            self._warned.add(name)
-            says = "; ".join(f"{p} is {p.path!r}" for p in rivals)
-            warnings.warn(f"{self.kind} {name!r} is {_place(own)}; {says}", stacklevel=5)
-
     def _load(self, name: str) -> type:
-        cls, plugin = self._find(name)
+        cls, plugin = self._look_up(name)
+        if cls is not None and name in self._classes and name not in self._warned:
+            for rival in self._allowed():
+                if rival.name == name and rival.package != _package(cls):
+                    self._warned.add(name)
+                    warnings.warn(f"{self.kind} {name!r} is {_place(cls)}; {rival} is {rival.path!r}", stacklevel=4)
         if cls is None:
             assert plugin is not None
             cls = plugin.load()
@@ -241,24 +269,16 @@ class Registry:
                 self._plugins[plugin.path] = cls
         return cls
 
-    def _name_of(self, cls: type) -> str | None:
-        if cls in self._names:
-            return self._names[cls]
-        for plugin in self._allowed():
-            if self._plugins.get(plugin.path) is cls or plugin.value.replace(" ", "") == _place(cls, ":"):
-                return plugin.name if self._unrivalled(plugin) else plugin.path
-        return None
 
-
-def _text(where: str, value: Any) -> str:
-    """The value as it stands in a spec; an object of any registry in parentheses."""
-    for registry in Registry.everyone:
-        if registry._name_of(type(value)) is not None:
-            return f"({registry.spec(value)})"
+def _text(value: Any) -> str | None:
+    """The value as it stands in a spec, an object of any registry in parentheses; None for what has no text."""
     text = write(value)
-    if text is None:
-        raise OptionError(f"{where} = {shown(value)} cannot be written as text")
-    return text
+    if text is not None:
+        return text
+    for registry in Registry.everyone:
+        if registry.name_of(type(value)) is not None:
+            return f"({registry.spec(value)})"
+    return None
 
 
 def _place(cls: type, join: str = ".") -> str:
@@ -273,6 +293,8 @@ def _ours(cls: type) -> bool:
     return _package(cls) == "torchdiff"
 
 
-SDES = Registry("sde", "torchdiff.sdes", ("torchdiff.sde",), "torchdiff.sde.base:LinearSDE")
-SOLVERS = Registry("solver", "torchdiff.solvers", ("torchdiff.solvers",), "torchdiff.solvers.base:Solver")
-GRIDS = Registry("grid", "torchdiff.grids", ("torchdiff.grids",), "torchdiff.grids:Grid")
+SDES: Registry[LinearSDE] = Registry("sde", "torchdiff.sdes", ("torchdiff.sde",), "torchdiff.sde.base:LinearSDE")
+SOLVERS: Registry[Solver] = Registry(
+    "solver", "torchdiff.solvers", ("torchdiff.solvers",), "torchdiff.solvers.base:Solver"
+)
+GRIDS: Registry[Grid] = Registry("grid", "torchdiff.grids", ("torchdiff.grids",), "torchdiff.grids:Grid")

@@ -10,18 +10,19 @@ import torch
 from torch import Tensor
 
 from torchdiff import noise, ops
-from torchdiff.blocks import Blocks
+from torchdiff.blocks import pack, unpack
 from torchdiff.counters import PRIOR, STEP, draw_number
 from torchdiff.errors import OptionError
 from torchdiff.execute import execute
 from torchdiff.grids import Grid
 from torchdiff.guard import Guard
 from torchdiff.planner import request
-from torchdiff.plans import AffineStep, OpaqueStep, Plan
+from torchdiff.plans import Plan
 from torchdiff.predict import Denoiser, read, wrap
 from torchdiff.progress import bar
 from torchdiff.sde.base import Level, LinearSDE
 from torchdiff.solvers.base import Solver
+from torchdiff.steps import AffineStep, OpaqueStep
 
 Seed = int | Sequence[int] | Tensor
 See = Callable[[int, Level, Any], None]
@@ -115,7 +116,7 @@ def sample(
             if trajectory:
                 frames.append(blocks[0])
             if callback is not None:
-                callback(step, plan.grid[step + 1], Blocks(blocks) if len(blocks) > 1 else blocks[0])
+                callback(step, plan.grid[step + 1], pack(blocks))
 
         with bar(plan.calls, progress) as run.tick:
             state = run.execute(first, after)
@@ -154,8 +155,7 @@ class _Run:
     def prior(self) -> tuple[Tensor, ...]:
         factor = self.plan.sde.prior(self.plan.grid[0].t)
         normals = [self.normal(draw_number(PRIOR, block=block)) for block in range(self.plan.blocks)]
-        moved = factor @ (Blocks(normals) if len(normals) > 1 else normals[0])
-        return tuple(moved) if isinstance(moved, Blocks) else (moved,)
+        return unpack(factor @ pack(normals))
 
     def execute(self, start: tuple[Tensor, ...], after: Callable[..., None]) -> tuple[Tensor, ...]:
         return execute(self.plan, start, self.network, self.combine, self.opaque, after)
@@ -176,8 +176,7 @@ class _Run:
 
         def predict(x: Any, level: Level) -> Any:
             scale = self.denoiser.scale(level)
-            blocks = x if isinstance(x, Blocks) else (x,)
-            outputs = self.network([b * scale if scale != 1.0 else b for b in blocks], level, item.step)
+            outputs = self.network([b * scale if scale != 1.0 else b for b in unpack(x)], level, item.step)
             return read(self.plan.sde, self.denoiser, x, tuple(outputs), level)
 
         calls = iter(range(1 << 30))
@@ -185,8 +184,7 @@ class _Run:
         def normals(start: Level, end: Level) -> Any:
             call = next(calls)
             blocks = range(self.plan.blocks)
-            z = [self.normal(draw_number(STEP, item.step, item.index, call, block)) for block in blocks]
-            return Blocks(z) if len(z) > 1 else z[0]
+            return pack(self.normal(draw_number(STEP, item.step, item.index, call, block)) for block in blocks)
 
         past = self.pasts.get(item.index, ())
         result = item.part.step(x, item.span._replace(past=past), predict, normals)

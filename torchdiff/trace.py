@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from torchdiff.blocks import Blocks
+from torchdiff.blocks import pack, unpack
 from torchdiff.counters import STEP, draw_number
 from torchdiff.drive import drive
 from torchdiff.drive import take as take_step
 from torchdiff.form import Form, Key
-from torchdiff.plans import AffineStep, OpaqueStep, Plan
+from torchdiff.plans import Plan
 from torchdiff.predict import Denoiser, check_prediction, read
 from torchdiff.sde.base import Level, LinearSDE
 from torchdiff.solvers.base import Carry, Solver, Span, check_fit
+from torchdiff.steps import AffineStep, OpaqueStep
 
 
 @dataclass
@@ -59,7 +60,7 @@ class _Recorder:
         return value
 
     def predict(self, x: Any, level: Level) -> Any:
-        blocks = x if isinstance(x, Blocks) else (x,)
+        blocks = unpack(x)
         for block in blocks:
             if block.noisy:  # noise is added once: the form becomes its own column, wherever the formula holds it
                 block.terms = dict(self.settle(Form(block.terms)).terms)
@@ -74,8 +75,8 @@ class _Recorder:
 
         def draw(start: Level, end: Level) -> Any:
             call = next(calls)
-            z = [Form.column(~draw_number(STEP, step, part, call, block)) for block in range(self.sde.blocks)]
-            return Blocks(z) if self.sde.blocks > 1 else z[0]
+            blocks = range(self.sde.blocks)
+            return pack(Form.column(~draw_number(STEP, step, part, call, block)) for block in blocks)
 
         return draw
 
@@ -84,23 +85,18 @@ class _Recorder:
         if part.affine:
             return self.settle(take_step(part, index, x, span, predict, noise))
         x = self.settle(x)
-        blocks = x if isinstance(x, Blocks) else (x,)
+        blocks = unpack(x)
         outs = self.new(self.sde.blocks)
         bare = span._replace(past=())  # the executor keeps what an opaque part remembers
         self.segments.append(
             _Segment(feed=tuple(b.single for b in blocks), outs=outs, opaque=(part, index, bare), step=self.step)
         )
-        return Carry(_state(outs), None)
+        return Carry(pack(map(Form.column, outs)), None)
 
     def after(self, step: int, x: Any) -> None:
         if self.segments[-1].shows:
             self.segments.append(_Segment(step=step))  # an interval without a network call of its own
-        self.segments[-1].shows = tuple(b.single for b in (x if isinstance(x, Blocks) else (x,)))
-
-
-def _state(columns: Any) -> Any:
-    forms = tuple(map(Form.column, columns))
-    return Blocks(forms) if len(forms) > 1 else forms[0]
+        self.segments[-1].shows = tuple(b.single for b in unpack(x))
 
 
 def trace(
@@ -119,11 +115,11 @@ def trace(
     check_fit(solver, sde)
     check_prediction(sde, denoiser.prediction)
     recorder = _Recorder(sde, denoiser)
-    x = _state(range(sde.blocks))
+    x = pack(map(Form.column, range(sde.blocks)))
     x = drive(
         solver, sde, grid, x, recorder.predict, recorder.noise, final=final, take=recorder.take, after=recorder.after
     )
-    result = tuple(b.single for b in (x if isinstance(x, Blocks) else (x,)))
+    result = tuple(b.single for b in unpack(x))
     segments = recorder.segments
     for segment in segments:
         _flatten(segment)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
-from torchdiff.errors import IncompatibleError
+from torchdiff.errors import IncompatibleError, TorchdiffError
 from torchdiff.registry import SOLVERS
 from torchdiff.sde.base import Level, LinearSDE
 
@@ -89,14 +89,20 @@ def check_fit(solver: Solver, sde: LinearSDE) -> None:
     """IncompatibleError, naming both and what would fit, if a part of the solver cannot run on this SDE."""
     for part in solver.parts():
         if not isinstance(sde, part.accepts):
-            fitting = [name for name in SOLVERS.names() if _fits(name, sde)]
             raise IncompatibleError(
-                f"solver {part!r} needs a {part.accepts.__name__}, got {sde!r}; solvers for it: {', '.join(fitting)}"
+                f"solver {part!r} needs a {part.accepts.__name__}, got {sde!r}; solvers for it: {', '.join(fitting(sde))}"
             )
+
+
+def fitting(sde: LinearSDE) -> list[str]:
+    """Names of the solvers that run on this SDE by default; plugins that nobody has asked for yet are not loaded."""
+    return [name for name in SOLVERS.names() if _fits(name, sde)]
 
 
 def _fits(name: str, sde: LinearSDE) -> bool:
     try:
-        return all(isinstance(sde, part.accepts) for part in SOLVERS.get(name).parts())
-    except (TypeError, ValueError):  # a plugin that needs options or does not load is not a suggestion
+        return SOLVERS.find(name) is not None and all(
+            isinstance(sde, part.accepts) for part in SOLVERS.get(name).parts()
+        )
+    except TorchdiffError:  # a plugin of two distributions, or one whose options have no default, is not a suggestion
         return False

@@ -1,0 +1,109 @@
+"""The grammar of the command `torchdiff`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn
+
+from torchdiff.cli import arguments, doctor, listing, planning, sampling
+from torchdiff.errors import OptionError
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with its errors as ours: one line, and the way to the help."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        raise OptionError(f"{message}; see {self.prog} --help")
+
+
+def parser() -> Parser:
+    """torchdiff sample | list | plan | doctor; each command's `run(args)` returns the exit code."""
+    top = Parser(
+        prog="torchdiff",
+        description="Turn a trained score, diffusion or flow network into samples.",
+        epilog="SDEs, solvers and grids are names with options: vp, ddim:eta=0.5, "
+        "predictor_corrector:predictor=(ddim:eta=1),corrector=langevin. `torchdiff list` shows them.",
+    )
+    top.add_argument("--version", action="store_true", help="print the version")
+    top.set_defaults(run=_no_command)
+    commands = top.add_subparsers(metavar="COMMAND", parser_class=Parser)
+
+    sample = commands.add_parser("sample", help="sample a network into a file", description=sampling.__doc__)
+    sample.add_argument(
+        "--net",
+        required=True,
+        type=arguments.factory,
+        metavar="MODULE:FACTORY",
+        help="called without arguments, returns the network, or a torchdiff.wrap of it; its code is run",
+    )
+    sample.add_argument("--sde", required=True, help="the forward process that the network was trained on")
+    sample.add_argument("--solver", required=True)
+    sample.add_argument(
+        "--shape", required=True, type=arguments.shape, metavar="B,...", help="of the samples, the batch first"
+    )
+    _add_plan(sample)
+    size, draw = arguments.whole(0, arguments.INT64 - 1), arguments.whole(0, 2 * arguments.INT64 - 1)
+    sample.add_argument("--seed", type=draw, help="the same seed gives the same samples; one is drawn by default")
+    sample.add_argument(
+        "--first-index", type=size, default=0, help="number of the first sample: go on where a run ended"
+    )
+    sample.add_argument(
+        "--cond",
+        action="append",
+        default=[],
+        type=arguments.condition,
+        metavar="NAME=VALUE",
+        help="argument of the network: label=3, or label=0,1,2,... (one a sample), or label=none",
+    )
+    sample.add_argument("--dtype", choices=sampling.DTYPES, default="float32", help="of the state and the network")
+    sample.add_argument("--device", help="cpu, cuda, cuda:1; by default where the network is")
+    sample.add_argument("--out", default="out/samples.safetensors", help=".safetensors or .npz, default %(default)s")
+    sample.add_argument("--png", help="a picture of all samples, for B,H,W or B,C,H,W in [-1, 1]")
+    sample.add_argument("--no-progress", action="store_true", help="no bar on a terminal")
+    _finish(sample, sampling.run, "print what was done as JSON")
+
+    names = commands.add_parser("list", help="SDEs, solvers and grids", description=listing.__doc__)
+    names.add_argument("kind", nargs="?", metavar="sdes|solvers|grids", help="only these; all by default")
+    names.add_argument("pattern", nargs="?", help="only names like 'dp*'")
+    _finish(names, listing.run, "print a JSON list")
+
+    plan = commands.add_parser("plan", help="what a run will compute, step by step", description=planning.__doc__)
+    plan.add_argument("sde")
+    plan.add_argument("solver")
+    _add_plan(plan)
+    _finish(plan, planning.run, "print the plan as JSON (torchdiff.Plan.from_json reads it)")
+
+    check = commands.add_parser("doctor", help="what is installed, and is it well", description=doctor.__doc__)
+    _finish(check, doctor.run, "print the checks as JSON")
+    return top
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    """The flags that `sample` and `plan` share."""
+    length = parser.add_mutually_exclusive_group(required=True)
+    count = arguments.whole(1, arguments.MOST_STEPS)
+    length.add_argument("--steps", type=count, help="intervals of the grid")
+    length.add_argument("--calls", type=count, help="the most network calls to spend")
+    length.add_argument("--times", type=arguments.numbers, metavar="T,T,...", help="the grid itself")
+    parser.add_argument("--grid", help="spacing of the times: log_snr, uniform, karras:rho=7, ...")
+    parser.add_argument("--prediction", help="what the network returns: eps, x0, v, score or flow")
+    parser.add_argument("--final", help="denoise: end with a step to the data (default); t_min: end at t_min")
+    parser.add_argument("--t-min", type=arguments.number, help="where the grid ends, by default the SDE's")
+    parser.add_argument("--t-max", type=arguments.number, help="where it starts")
+
+
+def _finish(parser: argparse.ArgumentParser, run, json_help: str) -> None:
+    parser.add_argument("--json", action="store_true", help=json_help)
+    parser.set_defaults(run=run)
+
+
+def _no_command(args: argparse.Namespace) -> int:
+    if not args.version:
+        raise OptionError("choose a command: sample, list, plan or doctor; see torchdiff --help")
+    from torchdiff import __version__
+
+    print(f"torchdiff-sde {__version__}")
+    return 0

@@ -1,0 +1,42 @@
+"""The two kinds of item of a plan."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torchdiff.sde.base import Level
+from torchdiff.solvers.base import Solver, Span
+
+Matrix = tuple[tuple[float, ...], ...]
+
+
+class AffineStep(NamedTuple):
+    """A network call (unless `at` is None), then a block of rows: weighted sums of live tensors and fresh normals.
+
+    live = [*state, *network outputs];  outputs[r] = sum_j weights[r][j] live[reads[j]] + sum_q noise[r][q] z[draws[q]]
+    state of the next item = [*outputs, *(live[k] for k in keep)]
+    """
+
+    at: Level | None
+    feed: tuple[int, ...]  # slots of the state that the network gets
+    reads: tuple[int, ...]
+    weights: Matrix
+    draws: tuple[int, ...]  # named: the same number is the same normals, made again here or in a later row
+    noise: Matrix
+    keep: tuple[int, ...]
+    step: int  # the interval of the grid that these rows end in
+    shows: tuple[
+        int, ...
+    ] = ()  # slots of the next state that hold x at the end of that interval, if it is materialised
+
+
+class OpaqueStep(NamedTuple):
+    """A step that is no weighted sum: the solver runs on tensors. state -> [*new x, *(state[k] for k in keep)]."""
+
+    part: Solver
+    index: int  # its place in the solver's parts
+    span: Span
+    feed: tuple[int, ...]  # slots of x
+    keep: tuple[int, ...]
+    step: int
+    shows: tuple[int, ...] = ()
