@@ -1,0 +1,97 @@
+#include "arguments.h"
+
+#include <torch/headeronly/core/ScalarType.h>
+
+namespace torchdiff {
+namespace {
+
+using torch::headeronly::DeviceType;
+using torch::stable::Device;
+
+std::string text(const Device& device) {
+  std::string name = "device type " + std::to_string(static_cast<int>(device.type()));
+  if (device.type() == DeviceType::CPU) name = "cpu";
+  if (device.type() == DeviceType::CUDA) name = "cuda";
+  if (device.type() == DeviceType::Meta) name = "meta";
+  return device.index() < 0 ? name : name + ":" + std::to_string(device.index());
+}
+
+template <typename Sizes>
+std::string text(const Sizes& sizes) {
+  std::string result = "(";
+  for (size_t d = 0; d < sizes.size(); ++d) result += (d == 0 ? "" : ", ") + std::to_string(sizes[d]);
+  return result + (sizes.size() == 1 ? ",)" : ")");
+}
+
+bool is_float(ScalarType dtype) {
+  return dtype == ScalarType::Float || dtype == ScalarType::Double || dtype == ScalarType::Half ||
+         dtype == ScalarType::BFloat16;
+}
+
+void check_tensor(const char* op, const char* name, const Tensor& tensor, ScalarType dtype, const Device& device) {
+  STD_TORCH_CHECK(tensor.device() == device, op, ": ", name, " is on ", text(tensor.device()), ", expected ",
+                  text(device), "; move it there");
+  STD_TORCH_CHECK(tensor.scalar_type() == dtype, op, ": ", name, " has dtype ",
+                  torch::headeronly::toString(tensor.scalar_type()), "; expected ", torch::headeronly::toString(dtype));
+}
+
+void check_noise(const char* op, int64_t batch, int64_t event, const Tensor& seeds, int64_t first_index,
+                 const char* draws_name, const Tensor& draws, const Device& device) {
+  check_tensor(op, draws_name, draws, ScalarType::Long, device);
+  check_tensor(op, "seeds", seeds, ScalarType::Long, device);
+  const int64_t count = seeds.numel();
+  STD_TORCH_CHECK(seeds.dim() == 1 && (count == 1 || count == batch || (count == 0 && draws.numel() == 0)), op,
+                  ": seeds has shape ", text(seeds.sizes()), "; expected (1,), shared by the batch, or (", batch,
+                  ",), one a sample (empty only without draws)");
+  STD_TORCH_CHECK(first_index >= 0, op, ": first_index is ", first_index, "; expected 0 or more");
+  STD_TORCH_CHECK(draws.numel() == 0 || event <= kLargestEvent, op, ": a sample of ", event,
+                  " elements; the noise counter ends at 2^34. Split the sample");
+}
+
+}  // namespace
+
+void check_affine(const std::vector<Tensor>& tensors, const Tensor& weights, const Tensor& seeds, int64_t first_index,
+                  const Tensor& draws) {
+  STD_TORCH_CHECK(!tensors.empty(), "affine: tensors is empty; give at least one tensor (B, *event)");
+  const Tensor& first = tensors[0];
+  STD_TORCH_CHECK(first.dim() > 0, "affine: tensors[0] has no batch dimension; give (B, *event), or unsqueeze it");
+  const Device device = first.device();
+  const std::vector<int64_t> shape(first.sizes().begin(), first.sizes().end());
+  for (size_t j = 0; j < tensors.size(); ++j) {
+    const Tensor& t = tensors[j];
+    STD_TORCH_CHECK(t.device() == device, "affine: tensors[", j, "] is on ", text(t.device()), ", tensors[0] on ",
+                    text(device), "; move them to one device");
+    STD_TORCH_CHECK(t.sizes() == first.sizes(), "affine: tensors[", j, "] has shape ", text(t.sizes()), ", tensors[0] ",
+                    text(shape), "; they must be equal");
+    STD_TORCH_CHECK(is_float(t.scalar_type()), "affine: tensors[", j, "] has dtype ",
+                    torch::headeronly::toString(t.scalar_type()), "; expected float32, float64, float16 or bfloat16");
+  }
+  int64_t event = 1;
+  for (size_t d = 1; d < shape.size(); ++d) event *= shape[d];
+  check_noise("affine", shape[0], event, seeds, first_index, "draws", draws, device);
+  STD_TORCH_CHECK(draws.dim() == 1, "affine: draws has ", draws.dim(), " dimensions; expected one, (Q,)");
+  check_tensor("affine", "weights", weights, ScalarType::Double, device);
+  const int64_t dim = weights.dim(), columns = static_cast<int64_t>(tensors.size()) + draws.numel();
+  STD_TORCH_CHECK((dim == 2 || dim == 3) && weights.size(dim - 2) >= 1, "affine: weights has shape ",
+                  text(weights.sizes()), "; expected (R, n + Q) or (B, R, n + Q) with R >= 1");
+  STD_TORCH_CHECK(weights.size(dim - 1) == columns, "affine: weights has ", weights.size(dim - 1), " columns; ",
+                  tensors.size(), " tensors and ", draws.numel(), " draws need ", columns);
+  STD_TORCH_CHECK(dim == 2 || weights.size(0) == shape[0], "affine: weights has ", weights.size(0),
+                  " sample rows for a batch of ", shape[0]);
+}
+
+void check_normal(const std::vector<int64_t>& shape, const Tensor& seeds, int64_t first_index, const Tensor& draw,
+                  ScalarType dtype) {
+  STD_TORCH_CHECK(!shape.empty(), "normal: shape is empty; its first number is the batch");
+  int64_t event = 1;
+  for (size_t d = 0; d < shape.size(); ++d) {
+    STD_TORCH_CHECK(shape[d] >= 0, "normal: shape ", text(shape), " has a negative number");
+    if (d > 0 && __builtin_mul_overflow(event, shape[d], &event)) event = INT64_MAX;  // refused below, by name
+  }
+  STD_TORCH_CHECK(is_float(dtype), "normal: dtype ", torch::headeronly::toString(dtype),
+                  "; expected float32, float64, float16 or bfloat16");
+  STD_TORCH_CHECK(draw.numel() == 1, "normal: draw has ", draw.numel(), " elements; expected one");
+  check_noise("normal", shape[0], event, seeds, first_index, "draw", draw, seeds.device());
+}
+
+}  // namespace torchdiff

@@ -1,0 +1,24 @@
+// What the ops demand of their arguments. The stable dispatcher checks nothing: tensors on two devices would reach a
+// kernel as they are. torchdiff/ops/arguments.py says the same in Python, in the same words.
+#pragma once
+
+#include <torch/csrc/stable/device.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace torchdiff {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+constexpr int64_t kLargestEvent = int64_t{1} << 34;  // elements of one sample: the counter holds 2^32 blocks of four
+
+void check_affine(const std::vector<Tensor>& tensors, const Tensor& weights, const Tensor& seeds, int64_t first_index,
+                  const Tensor& draws);
+void check_normal(const std::vector<int64_t>& shape, const Tensor& seeds, int64_t first_index, const Tensor& draw,
+                  ScalarType dtype);
+
+}  // namespace torchdiff

@@ -1,0 +1,7 @@
+// The schemas of the ops; the kernels register themselves beside their loops. torchdiff/ops/schema.py says the same.
+#include <torch/csrc/stable/library.h>
+
+STABLE_TORCH_LIBRARY(torchdiff, m) {
+  m.def("affine(Tensor[] tensors, Tensor weights, Tensor seeds, int first_index, Tensor draws) -> Tensor[]");
+  m.def("normal(SymInt[] shape, Tensor seeds, int first_index, Tensor draw, ScalarType dtype) -> Tensor");
+}

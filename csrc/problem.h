@@ -1,0 +1,79 @@
+// One call of affine or normal, checked and laid out, as the CPU and the CUDA loops take it.
+#pragma once
+
+#include <torch/csrc/stable/ops.h>
+
+#include "arguments.h"
+#include "layout.h"
+
+namespace torchdiff {
+
+struct Problem {
+  int64_t batch, event;  // samples, and elements of each
+  int inputs, rows, draws;
+  Layout layout;   // columns: the inputs, then the outputs
+  bool wide;       // the noise is the float64 normal, because one of the inputs is float64
+  Tensor weights;  // (rows, inputs + draws) or (batch, rows, inputs + draws); unused by normal, whose weight is 1
+  bool weights_per_sample;
+  Tensor seeds;
+  bool seed_per_sample;
+  uint64_t first_index;
+  Tensor draw_numbers;
+};
+
+inline int64_t event_size(const std::vector<int64_t>& shape) {
+  int64_t event = 1;
+  for (size_t d = 1; d < shape.size(); ++d) event *= shape[d];
+  return event;
+}
+
+inline Tensor dense(const Tensor& tensor) {
+  return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor);
+}
+
+inline Problem affine_problem(const std::vector<Tensor>& tensors, const std::vector<Tensor>& outputs,
+                              const Tensor& weights, const Tensor& seeds, int64_t first_index, const Tensor& draws) {
+  const std::vector<int64_t> shape(tensors[0].sizes().begin(), tensors[0].sizes().end());
+  std::vector<Tensor> all = tensors;
+  all.insert(all.end(), outputs.begin(), outputs.end());
+  Problem problem{shape[0],
+                  event_size(shape),
+                  static_cast<int>(tensors.size()),
+                  static_cast<int>(outputs.size()),
+                  static_cast<int>(draws.numel()),
+                  join(all, tensors.size()),
+                  false,
+                  dense(weights),
+                  weights.dim() == 3,
+                  dense(seeds),
+                  seeds.numel() != 1,
+                  static_cast<uint64_t>(first_index),
+                  dense(draws)};
+  for (const Tensor& tensor : tensors) problem.wide = problem.wide || tensor.scalar_type() == ScalarType::Double;
+  if (problem.draws == 0 && !problem.weights_per_sample) {
+    // Nothing depends on the sample: one long sample spares the padding of each to whole blocks of four.
+    problem.event *= problem.batch;
+    problem.batch = 1;
+  }
+  return problem;
+}
+
+inline Problem normal_problem(const std::vector<int64_t>& shape, const Tensor& output, const Tensor& seeds,
+                              int64_t first_index, const Tensor& draw) {
+  const bool wide = output.scalar_type() == ScalarType::Double;
+  return {shape[0],
+          event_size(shape),
+          0,
+          1,
+          1,
+          join({output}, 0),
+          wide,
+          draw,
+          false,
+          dense(seeds),
+          seeds.numel() != 1,
+          static_cast<uint64_t>(first_index),
+          dense(draw)};
+}
+
+}  // namespace torchdiff

@@ -1,0 +1,61 @@
+"""Compiles the CUDA sources for each supported architecture and checks what ptxas says; nothing is run.
+
+Works against any torch, the CPU build too: the sources use its stable headers alone. Exits 1 if a source does not
+compile or a kernel spills registers to memory, 0 otherwise, also where there is no nvcc.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
+FLAGS = ("-O3", "-std=c++17", "-fmad=false", "--expt-relaxed-constexpr", "-Xptxas", "-v", "-Xcompiler", "-fPIC")
+DEFINES = ("-DTORCH_TARGET_VERSION=0x020A000000000000", "-DUSE_CUDA", "-DTORCHDIFF_CUDA")
+
+
+def compile_source(nvcc: str, source: Path, architecture: str, folder: str) -> str:
+    """What nvcc and ptxas print; raises CalledProcessError if they fail."""
+    from torch.utils.cpp_extension import include_paths
+
+    includes = [flag for path in include_paths() for flag in ("-I", path)]
+    target = str(Path(folder) / f"{source.stem}.{architecture}.o")
+    command = [nvcc, *FLAGS, *DEFINES, *includes, f"-arch={architecture}", "-c", str(source), "-o", target]
+    return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
+
+
+def usage(log: str) -> tuple[list[int], int]:
+    """Registers of each kernel, and the bytes spilled by all, as ptxas reports them."""
+    registers = [int(n) for n in re.findall(r"Used (\d+) registers", log)]
+    spilled = sum(int(n) for n in re.findall(r"(\d+) bytes spill (?:stores|loads)", log))
+    return registers, spilled
+
+
+def main() -> int:
+    nvcc = shutil.which("nvcc")
+    if nvcc is None:
+        print("nvcc not found: skipped")
+        return 0
+    failed = False
+    with tempfile.TemporaryDirectory() as folder:
+        for source in sorted((ROOT / "csrc").glob("*.cu")):
+            for architecture in ARCHITECTURES:
+                try:
+                    registers, spilled = usage(compile_source(nvcc, source, architecture, folder))
+                except subprocess.CalledProcessError as error:
+                    print(f"{source.name} {architecture}: does not compile\n{error.stdout}")
+                    failed = True
+                    continue
+                failed = failed or spilled > 0 or not registers
+                verdict = f"{spilled} BYTES SPILLED" if spilled else "no spills"
+                print(f"{source.name} {architecture}: {len(registers)} kernels, registers {registers}, {verdict}")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

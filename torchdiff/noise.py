@@ -1,0 +1,132 @@
+"""Noise as a pure function of (seed, sample index, draw number, element), and the layout of its counters.
+
+z[element] of draw d of sample i under a 64-bit seed is Philox4x32-10 with
+    key     = seed + (d >> 32) * 0x9E3779B97F4A7C15  mod 2^64      (low word, high word)
+    counter = (element // 4, d mod 2^32, i mod 2^32, i >> 32)
+where element is the row-major index within the sample. Lane element % 4 of the four words: lanes 0 and 1 are
+radius(word 0) times cos and sin of angle(word 1), lanes 2 and 3 the same of words 2 and 3. So a sample has at most
+2^34 elements, a seed 2^64 samples of 2^64 draws; the largest |z| is 6.7637.
+
+A draw number is a 64-bit field, so that no two draws of a run share a counter:
+    bits 0-3 block, 4-8 call, 9-11 part, 12-14 purpose, 15-63 step
+Up to step 131071 it stays within the 32 bits of the counter; beyond, the key advances.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from .ops import NOISE_VERSION
+from .ops import normal as fused_normal
+
+__all__ = [
+    "BROWNIAN",
+    "NOISE_VERSION",
+    "PRIOR",
+    "STEP",
+    "USER",
+    "as_seeds",
+    "draw_number",
+    "fresh_seed",
+    "normal",
+]
+
+STEP, PRIOR, BROWNIAN, USER = range(4)  # purposes: solver steps, the start of a run, Brownian paths, the caller's own
+
+_FIELDS = (("block", 4), ("call", 5), ("part", 3), ("purpose", 3), ("step", 49))  # lowest bits first
+
+
+def draw_number(purpose: int, step: int = 0, part: int = 0, call: int = 0, block: int = 0) -> int:
+    """The number of a draw, in [0, 2^64): purpose 0..7, step 0..2^49 - 1, part 0..7, call 0..31, block 0..15.
+
+    Different fields give different numbers. Raises ValueError for a field that does not fit.
+    """
+    values = {"block": block, "call": call, "part": part, "purpose": purpose, "step": step}
+    number, shift = 0, 0
+    for name, width in _FIELDS:
+        value = operator.index(values[name])
+        if not 0 <= value < 1 << width:
+            raise ValueError(f"draw_number: {name} is {value}; expected 0 to {(1 << width) - 1}")
+        number |= value << shift
+        shift += width
+    return number
+
+
+def fresh_seed() -> int:
+    """A seed of 63 bits from torch's default CPU generator, so that torch.manual_seed governs it."""
+    return int(torch.randint(2**63 - 1, (), dtype=torch.int64, device="cpu"))
+
+
+def as_int64(number: int, name: str = "seed") -> int:
+    """The signed 64-bit integer with the bits of `number`, an int in [-2^63, 2^64)."""
+    if isinstance(number, bool):
+        raise ValueError(f"{name} is {number}; expected an integer")
+    try:
+        number = operator.index(number)
+    except TypeError:
+        raise ValueError(f"{name} is {number!r}; expected an integer") from None
+    if not -(2**63) <= number < 2**64:
+        raise ValueError(f"{name} is {number}; expected an integer in [-2^63, 2^64)")
+    return number - 2**64 if number >= 2**63 else number
+
+
+def as_seeds(seed: int | Sequence[int] | Tensor, batch: int) -> Tensor:
+    """The seeds argument of torchdiff.ops.affine: int64 (1,) for one seed, (batch,) for one seed a sample.
+
+    seed: an int in [-2^63, 2^64), read mod 2^64; or `batch` of them. A tensor keeps its device.
+    """
+    if isinstance(seed, Tensor):
+        if seed.dtype == torch.uint64:
+            seed = seed.view(torch.int64)
+        if seed.dtype.is_floating_point or seed.dtype.is_complex or seed.dtype == torch.bool or seed.dim() > 1:
+            raise ValueError(
+                f"seed is a tensor of dtype {seed.dtype} and shape {tuple(seed.shape)}; expected integers, shape () or "
+                f"({batch},)"
+            )
+        seeds = seed.detach().to(torch.int64)
+        one = seeds.dim() == 0
+        seeds = seeds.reshape(-1)
+    elif hasattr(seed, "__len__") and not isinstance(seed, str | bytes):
+        one = False
+        each = [as_int64(s, f"seed[{i}]") for i, s in enumerate(cast("Sequence[int]", seed))]
+        seeds = torch.tensor(each, dtype=torch.int64, device="cpu")
+    else:
+        one = True
+        seeds = torch.tensor([as_int64(cast("int", seed))], dtype=torch.int64, device="cpu")
+    if not one and len(seeds) != batch:
+        raise ValueError(f"seed holds {len(seeds)} seeds for a batch of {batch}; give one int, or one seed a sample")
+    return seeds
+
+
+def normal(
+    shape: Sequence[int],
+    *,
+    seed: int | Sequence[int] | Tensor,
+    first_index: int = 0,
+    draw: int = 0,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Standard normals, bit for bit those that torchdiff.ops.affine adds for the same seed, samples and draw.
+
+    shape: (B, *event). dtype: float32, float64, float16 or bfloat16; None is torch's default. float16 and bfloat16 are
+    the rounded float32 values; float64 values come from the same words and lie within 3e-7 of them, relatively.
+    seed:  an int, and sample i has index first_index + i; or B of them, and each sample has index first_index.
+    draw:  an int in [0, 2^64), see draw_number.
+    Depends on seed, sample index, draw and logical element only: not on B, device, threads or launch.
+    """
+    shape = [operator.index(n) for n in shape]
+    if not shape or min(shape) < 0:
+        raise ValueError(f"normal: shape is {tuple(shape)}; expected (B, *event) with no negative number")
+    dtype = torch.get_default_dtype() if dtype is None else dtype
+    if draw < 0:
+        raise ValueError(f"normal: draw is {draw}; expected an integer in [0, 2^64)")
+    device = torch.get_default_device() if device is None else torch.device(device)
+    seeds = as_seeds(seed, shape[0]).to(device)
+    number = torch.tensor([as_int64(draw, "draw")], dtype=torch.int64, device=device)
+    return fused_normal(shape, seeds, operator.index(first_index), number, dtype)
