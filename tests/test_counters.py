@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from torchdiff.counters import BROWNIAN, LAYOUT, PRIOR, STEP, USER, draw_number
 
-WIDTHS = {"purpose": 3, "step": 47, "part": 3, "call": 5, "block": 4}
+WIDTHS = {"purpose": 3, "step": 49, "part": 3, "call": 5, "block": 4}
 USES = st.fixed_dictionaries({name: st.integers(0, 2**width - 1) for name, width in WIDTHS.items()})
 
 
@@ -16,7 +16,7 @@ def test_different_uses_have_different_draws(a, b):
     assert (draw_number(**a) == draw_number(**b)) == (a == b)
 
 
-@given(USES, st.sampled_from(sorted(WIDTHS)), st.integers(1, 2**47))
+@given(USES, st.sampled_from(sorted(WIDTHS)), st.integers(1, 2**49))
 def test_one_field_is_enough_to_differ(use, name, change):
     """Changing any one field, by any amount, changes the number: fields do not overlap."""
     other = {**use, name: (use[name] + change) % 2 ** WIDTHS[name]}
@@ -26,7 +26,7 @@ def test_one_field_is_enough_to_differ(use, name, change):
 def test_fields_tile_the_number():
     """The layout leaves no bit out and uses none twice; the step, which may outgrow 32 bits, stands on top."""
     bits = [low + k for low, width in LAYOUT.values() for k in range(width)]
-    assert sorted(bits) == list(range(62))
+    assert sorted(bits) == list(range(64))
     assert max(LAYOUT, key=lambda name: LAYOUT[name][0]) == "step"
     assert {name: width for name, (_, width) in LAYOUT.items()} == WIDTHS
 

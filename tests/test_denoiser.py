@@ -22,11 +22,11 @@ class Recorder:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
 def test_the_network_gets_one_time_a_sample(dtype):
-    """net(x, t, **cond): t is (B,) of x's dtype, the same number for all, and the conditions come by name."""
+    """net(x, t, **cond): t is (B,) of x's dtype, float32 at least, one number, and the conditions come by name."""
     net, x = Recorder(), torch.zeros(5, 2, 3, dtype=dtype)
     (output,) = Denoiser(net, cond={"label": 7})(x, LEVEL)
     assert net.args[0] is x
-    assert torch.equal(net.args[1], torch.full((5,), 0.3, dtype=dtype))
+    assert torch.equal(net.args[1], torch.full((5,), 0.3, dtype=torch.promote_types(dtype, torch.float32)))
     assert net.cond == {"label": 7}
     assert output.shape == x.shape
 
@@ -65,10 +65,12 @@ def test_a_function_tells_any_time():
 
 
 def test_times_at_the_ends_are_numbers_or_named_errors():
-    """sigma is 0 or inf where sigma or alpha is 0; a process with blocks has neither sigma nor log-SNR."""
+    """A time that is infinite where sigma or alpha is 0 is refused; block processes have neither sigma nor log-SNR."""
     clean, noisy = Flow().level(0.0), Flow().level(1.0)
-    assert [Denoiser(None, time="sigma").label(level) for level in (clean, noisy)] == [0.0, math.inf]
-    assert [Denoiser(None, time="log_snr").label(level) for level in (clean, noisy)] == [math.inf, -math.inf]
+    assert Denoiser(None, time="sigma").label(clean) == 0.0
+    for time, level in (("sigma", noisy), ("log_snr", clean), ("log_snr", noisy)):
+        with pytest.raises(IncompatibleError, match="time is -?inf at t = .*t_max, t_min"):
+            Denoiser(None, time=time).label(level)
     for time in ("sigma", "log_snr"):
         with pytest.raises(IncompatibleError, match="2 blocks"):
             Denoiser(None, time=time).label(CLD().level(0.5))
@@ -132,7 +134,7 @@ def test_a_reused_buffer_is_copied():
 def test_options_that_mean_nothing_are_named(options, parts):
     """A prediction, time, input scale or network that is none raises OptionError with what came and what would do."""
     with pytest.raises(OptionError) as error:
-        wrap(**{"net": None, **options})
+        wrap(**{"net": None, "prediction": "eps", **options})
     assert all(part in str(error.value) for part in parts)
 
 
@@ -140,7 +142,9 @@ def test_wrap_is_the_denoiser():
     """wrap(net, prediction, time, input_scale, copy) is Denoiser with the same arguments."""
     net = Recorder()
     assert wrap(net, "v", "sigma", "unit", True) == Denoiser(net, "v", "sigma", "unit", True)
-    assert wrap(net) == Denoiser(net)
+    assert wrap(net, "eps") == Denoiser(net)
+    with pytest.raises(TypeError, match="prediction"):  # a wrong guess would give plausible rubbish
+        wrap(net)
 
 
 def test_a_denoiser_without_a_network_only_plans():

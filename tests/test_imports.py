@@ -30,6 +30,8 @@ LAYERS = (
     ("plans",),
     ("trace", "execute"),
     ("planner", "gaussian"),
+    ("inputs",),
+    ("run",),
     ("sampling", "storage", "formats", "zoo", "zoo.*"),
     ("torchdiff",),  # the face: all but the registries is imported on first use
     ("doctor",),

@@ -62,7 +62,7 @@ def test_draw_numbers_do_not_collide(a, b):
 @pytest.mark.parametrize("off", ["below", "above"])
 def test_draw_number_refuses_what_does_not_fit(name, off):
     """A field outside its bits is refused by name: it would otherwise be another draw's number."""
-    with pytest.raises(ValueError, match=f"draw_number: {name} is"):
+    with pytest.raises(ValueError, match=f"draw_number: {name} must"):
         noise.draw_number(**{"purpose": 0, name: -1 if off == "below" else FIELDS[name]})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 STEP, PRIOR, BROWNIAN, USER = range(4)  # the purposes
 
 # field: (lowest bit, width). The step stands on top: what does not fit in 32 bits advances the key instead.
-LAYOUT = {"block": (0, 4), "call": (4, 5), "part": (9, 3), "purpose": (12, 3), "step": (15, 47)}
+LAYOUT = {"block": (0, 4), "call": (4, 5), "part": (9, 3), "purpose": (12, 3), "step": (15, 49)}
 
 
 def draw_number(purpose: int, step: int = 0, part: int = 0, call: int = 0, block: int = 0) -> int:
@@ -13,7 +13,7 @@ def draw_number(purpose: int, step: int = 0, part: int = 0, call: int = 0, block
 
     purpose: STEP, PRIOR, BROWNIAN or USER. step: interval of the grid. part: place in a chain of solvers.
     call: the how manieth normal of this part in this step. block: block of the state.
-    Raises ValueError for a field outside its width (8 parts, 32 calls, 16 blocks, 2^47 steps).
+    Raises ValueError for a field outside its width (8 parts, 32 calls, 16 blocks, 2^49 steps).
     """
     fields = {"block": block, "call": call, "part": part, "purpose": purpose, "step": step}
     number = 0

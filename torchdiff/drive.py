@@ -20,6 +20,11 @@ def take(part: Solver, index: int, x: Any, span: Span, predict: Predict, noise: 
     return result if isinstance(result, Carry) else Carry(result, None)
 
 
+def remember(part: Solver, past: tuple[Any, ...], memo: Any) -> tuple[Any, ...]:
+    """The past of a part after a step that asked to remember `memo`, newest first; None is nothing."""
+    return past if memo is None else (memo, *past)[: part.memory]
+
+
 def drive(
     solver: Solver,
     sde: LinearSDE,
@@ -44,8 +49,7 @@ def drive(
             acting = _acting(part, final if step == len(grid) - 2 else None, grid[step], grid[step + 1])
             span = Span(sde, grid, step, pasts[index])
             x, memo = take(acting, index, x, span, predict, noise(step, index))
-            if memo is not None:
-                pasts[index] = (memo, *pasts[index])[: part.memory]
+            pasts[index] = remember(part, pasts[index], memo)
         if after is not None:
             after(step, x)
     return x
@@ -57,6 +61,6 @@ def _acting(part: Solver, final: Solver | None, cur: Level, nxt: Level) -> Solve
         return part
     if final is not None:
         return final
-    if not part.ends and cur.scalar and (cur.alpha == 0.0 or nxt.sigma == 0.0):
+    if cur.scalar and (nxt.alpha == 0.0 or (not part.ends and (cur.alpha == 0.0 or nxt.sigma == 0.0))):
         return DDIM()
     return part

@@ -7,10 +7,9 @@ from typing import Any
 
 from torchdiff.blocks import pack, unpack
 from torchdiff.plans import Plan
-from torchdiff.sde.base import Level
 from torchdiff.steps import AffineStep, OpaqueStep
 
-Network = Callable[[Sequence[Any], Level, int], Sequence[Any]]  # (inputs, level, interval) -> outputs
+Network = Callable[[Sequence[Any], AffineStep, Sequence[Any]], Sequence[Any]]  # (inputs, step, state) -> outputs
 Combine = Callable[[int, AffineStep, list[Any]], Sequence[Any]]  # (item, step, live[reads]) -> outputs of the rows
 Opaque = Callable[[OpaqueStep, Any], Any]  # (step, x) -> new x
 
@@ -35,7 +34,7 @@ def execute(
         else:
             live = state
             if item.at is not None:
-                live = [*state, *network([state[slot] for slot in item.feed], item.at, item.step)]
+                live = [*state, *network([state[slot] for slot in item.feed], item, state)]
             rows = combine(index, item, [live[slot] for slot in item.reads]) if item.weights else ()
             state = [*rows, *(live[slot] for slot in item.keep)]
         if after is not None and item.shows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from numbers import Real
 from typing import Any
 
 Key = int  # columns >= 0 are live tensors, ~draw < 0 is the fresh normal of that draw number
@@ -67,20 +68,20 @@ class Form:
         return Form({key: -weight for key, weight in self.terms.items()})
 
     def __mul__(self, number: Any) -> Form:
-        if not isinstance(number, int | float):
+        if not isinstance(number, int | float | Real):
             raise TypeError(
                 f"an affine formula multiplies a form by a number known before the first network call, "
                 f"got {type(number).__name__}; a step that needs more derives from Solver and runs on tensors"
             )
-        if number == 0.0:
-            return Form()
+        number = float(number)  # a float32 scalar would round the weights
         return Form({key: product for key, weight in self.terms.items() if (product := weight * number) != 0.0})
 
     __rmul__ = __mul__
 
     def __truediv__(self, number: Any) -> Form:
-        if not isinstance(number, int | float):
+        if not isinstance(number, int | float | Real):
             raise TypeError(f"an affine formula divides a form by a number, got {type(number).__name__}")
+        number = float(number)
         return Form({key: ratio for key, weight in self.terms.items() if (ratio := weight / number) != 0.0})
 
     def substitute(self, known: Mapping[Key, Form]) -> Form:

@@ -17,7 +17,6 @@ from numpy.typing import ArrayLike, NDArray
 from torchdiff.errors import IncompatibleError, OptionError
 from torchdiff.execute import Network, execute
 from torchdiff.plans import Plan
-from torchdiff.predict import Denoiser, block_factor
 from torchdiff.sde.base import Level, LinearSDE
 from torchdiff.steps import AffineStep, OpaqueStep
 
@@ -46,8 +45,11 @@ class Gaussian(NamedTuple):
 
 def data(variance: ArrayLike, mean: ArrayLike = 0.0) -> tuple[Array, Array]:
     """Checked (variance, mean), each (K,): the eigenvalues of the data's covariance and its mean in that basis."""
-    var = np.atleast_1d(np.asarray(variance, dtype=np.float64))
-    center = np.broadcast_to(np.asarray(mean, dtype=np.float64), var.shape)
+    try:
+        var = np.atleast_1d(np.asarray(variance, dtype=np.float64))
+        center = np.broadcast_to(np.asarray(mean, dtype=np.float64), var.shape)
+    except (TypeError, ValueError):
+        raise OptionError(f"data needs eigenvalues and a mean of one shape (K,), got {variance!r}, {mean!r}") from None
     if var.ndim != 1 or not np.all(np.isfinite(var)) or np.any(var < 0.0) or not np.all(np.isfinite(center)):
         raise OptionError(
             f"data needs finite eigenvalues >= 0, shape (K,), and a finite mean, got {variance!r}, {mean!r}"
@@ -75,14 +77,13 @@ def prior(sde: LinearSDE, level: Level, variance: ArrayLike) -> Gaussian:
     return Gaussian(np.zeros((count, sde.blocks)), np.broadcast_to(factor @ factor.T, (count, *factor.shape)))
 
 
-def push(plan: Plan, variance: ArrayLike, mean: ArrayLike = 0.0, *, denoiser: Denoiser | None = None) -> Affine:
-    """The exact map of a plan on data N(mean, variance) with the exact network.
+def push(plan: Plan, variance: ArrayLike, mean: ArrayLike = 0.0) -> Affine:
+    """The exact map of a plan on data N(mean, variance) with the exact network, whatever that predicts.
 
-    denoiser: the one that the plan was made with, where it scales its input or mixes outputs.
     Raises IncompatibleError for a plan with a step that is no weighted sum: that one needs sampling.
     """
     var, center = data(variance, mean)
-    network = _network(denoiser or Denoiser(None, plan.prediction), var, center)
+    network = _network(var, center)
     size, count = plan.blocks, var.size
     none = np.zeros((count, size, size))
     total = Affine(none + np.eye(size), none[:, 0], none)
@@ -135,22 +136,24 @@ def _push(plan: Plan, network: Network, size: int, count: int) -> Affine:
     return Affine(rows[:, :, :size], rows[:, :, -1], fresh @ fresh.transpose(0, 2, 1))
 
 
-def _network(denoiser: Denoiser, var: Array, center: Array) -> Network:
+def _network(var: Array, center: Array) -> Network:
     """The exact network for N(center, var) as a map of coefficient vectors."""
 
-    def network(inputs: Any, level: Level, step: int) -> list[Array]:
-        law, scale, mix = _marginal(level, var, center), denoiser.scale(level), denoiser.mix(level)
-        away = [x / scale for x in inputs]
+    def network(inputs: Any, step: AffineStep, state: Any) -> list[Array]:
+        level = step.at
+        assert level is not None
+        law = _marginal(level, var, center)
+        away = [x / step.scale for x in inputs]
         for x, mean in zip(away, law.mean.T, strict=True):
             x[:, -1] -= mean
         if level.scalar:  # E[x0 | x] and E[eps | x] of a normal law
-            (u, w), (_, alpha, sigma) = denoiser.meaning(level), level
+            (u, w), (_, alpha, sigma) = step.meaning, level
             output = away[0] * ((u * alpha * var + w * sigma) / law.cov[:, 0, 0])[:, None]
             output[:, -1] += u * center
         else:
-            gains = -np.linalg.inv(law.cov)[:, -1, :] / block_factor(denoiser, level)
-            output = np.einsum("kb,bkd->kd", gains, np.stack(away))
-        return [output / sum(mix)] * len(mix)
+            gains = -np.linalg.inv(law.cov)[:, -1, :] / step.meaning[0]
+            output = np.einsum("kb,kbd->kd", gains, np.stack(away, axis=1))
+        return [output / sum(step.mix)] * len(step.mix)
 
     return network
 
@@ -164,16 +167,18 @@ def moments(
     first = prior(plan.sde, plan.grid[0], variance)
     if start == "marginal":
         first = marginal(plan.sde, plan.grid[0], variance, mean)
-    return push(plan, variance, mean, **options).apply(first)
+    return push(plan, variance, mean).apply(first)
 
 
-def w2(plan: Plan, variance: ArrayLike, mean: ArrayLike = 0.0, **options: Any) -> float:
+def w2(plan: Plan, variance: ArrayLike, mean: ArrayLike = 0.0, *, start: str = "prior") -> float:
     """Wasserstein-2 distance between what a plan returns (the position) and the data N(mean, variance).
 
     W2^2 = sum over eigenvalues of (difference of means)^2 + (difference of standard deviations)^2: both covariances
     share their eigenvectors (Gelbrich 1990). In units of the data.
     """
     var, center = data(variance, mean)
-    law = moments(plan, var, center, **options)
+    if plan.grid[0].t < plan.grid[-1].t:
+        raise OptionError("this plan encodes: what it returns is noise, not data; see moments")
+    law = moments(plan, var, center, start=start)
     spread = np.sqrt(np.maximum(law.cov[:, 0, 0], 0.0)) - np.sqrt(var)
     return math.sqrt(float(np.sum((law.mean[:, 0] - center) ** 2 + spread**2)))

@@ -73,7 +73,12 @@ class Karras(Grid):
 
     def between(self, sde: LinearSDE, t_max: float, t_min: float) -> Callable[[float], float]:
         sde, start, end = _half_log_snrs("karras", sde, t_max, t_min)
-        high, low = math.exp(-start / self.rho), math.exp(-end / self.rho)
+        try:
+            high, low = math.exp(-start / self.rho), math.exp(-end / self.rho)
+        except OverflowError:
+            raise OptionError(
+                f"karras: (sigma / alpha)^(1 / rho) overflows at rho = {self.rho!r}; 7 is usual"
+            ) from None
         return lambda fraction: sde.at(-self.rho * math.log(high + (low - high) * fraction)).t
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -30,16 +32,25 @@ class Guard:
             return
         call = len(self.calls)
         self.calls.append((step, level.t))
-        fine = output.detach().isfinite().reshape(output.shape[0], -1).all(dim=1) if output.numel() else self.first > 0
+        fine = _finite(output)
         self.first = torch.where(fine, self.first, self.first.clamp(max=call))
         if self.mode == "raise" and self.prompt and not bool(fine.all()):
             self._fail()
 
-    def finish(self) -> Tensor:
-        """(B,) bool: which samples stayed finite. Raises NonFiniteError in the mode "raise" if one did not."""
-        finite = self.first == NEVER
-        if self.mode == "raise" and not bool(finite.all()):
+    def finish(self, state: tuple[Tensor, ...]) -> Tensor:
+        """(B,) bool: samples that are finite and always were. In the mode "raise", NonFiniteError if one is not."""
+        clean = self.first == NEVER
+        if self.mode == "raise" and not bool(clean.all()):
             self._fail()
+        finite = clean
+        for block in state:
+            finite = finite & _finite(block)
+        if self.mode == "raise" and not bool(finite.all()):
+            bad = (~finite).nonzero().flatten().tolist()
+            raise NonFiniteError(
+                f"the network's outputs were finite, the samples are not: sample {bad[0]} first, {len(bad)} of "
+                f"{finite.numel()}; a {state[0].dtype} state may have overflowed, or x was not finite from the start"
+            )
         return finite
 
     def _fail(self) -> None:
@@ -51,3 +62,8 @@ class Guard:
             f"sample {bad[0]} first, {len(bad)} of {self.first.numel()} samples; "
             f"on_nonfinite='mark' keeps going and marks them"
         )
+
+
+def _finite(x: Tensor) -> Tensor:
+    """(B,) bool."""
+    return x.detach().isfinite().reshape(x.shape[0], math.prod(x.shape[1:])).all(dim=1)

@@ -7,9 +7,8 @@ where element is the row-major index within the sample. Lane element % 4 of the 
 radius(word 0) times cos and sin of angle(word 1), lanes 2 and 3 the same of words 2 and 3. So a sample has at most
 2^34 elements, a seed 2^64 samples of 2^64 draws; the largest |z| is 6.7637.
 
-A draw number is a 64-bit field, so that no two draws of a run share a counter:
-    bits 0-3 block, 4-8 call, 9-11 part, 12-14 purpose, 15-63 step
-Up to step 131071 it stays within the 32 bits of the counter; beyond, the key advances.
+Draw numbers come from torchdiff.counters.draw_number, which gives no two uses of noise the same one: up to step 131071
+they stay within the 32 bits of the counter; beyond, the key advances.
 """
 
 from __future__ import annotations
@@ -21,8 +20,9 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from .ops import NOISE_VERSION
-from .ops import normal as fused_normal
+from torchdiff.counters import BROWNIAN, PRIOR, STEP, USER, draw_number
+from torchdiff.ops import NOISE_VERSION
+from torchdiff.ops import normal as fused_normal
 
 __all__ = [
     "BROWNIAN",
@@ -35,26 +35,6 @@ __all__ = [
     "fresh_seed",
     "normal",
 ]
-
-STEP, PRIOR, BROWNIAN, USER = range(4)  # purposes: solver steps, the start of a run, Brownian paths, the caller's own
-
-_FIELDS = (("block", 4), ("call", 5), ("part", 3), ("purpose", 3), ("step", 49))  # lowest bits first
-
-
-def draw_number(purpose: int, step: int = 0, part: int = 0, call: int = 0, block: int = 0) -> int:
-    """The number of a draw, in [0, 2^64): purpose 0..7, step 0..2^49 - 1, part 0..7, call 0..31, block 0..15.
-
-    Different fields give different numbers. Raises ValueError for a field that does not fit.
-    """
-    values = {"block": block, "call": call, "part": part, "purpose": purpose, "step": step}
-    number, shift = 0, 0
-    for name, width in _FIELDS:
-        value = operator.index(values[name])
-        if not 0 <= value < 1 << width:
-            raise ValueError(f"draw_number: {name} is {value}; expected 0 to {(1 << width) - 1}")
-        number |= value << shift
-        shift += width
-    return number
 
 
 def fresh_seed() -> int:

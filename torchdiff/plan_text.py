@@ -11,7 +11,7 @@ from torchdiff.steps import AffineStep, OpaqueStep
 if TYPE_CHECKING:
     from torchdiff.plans import Plan
 
-HEAD = ("step", "t", "alpha", "sigma", "calls", "row", "weights of what it reads", "noise", "sum |w|")
+HEAD = ("step", "t", "alpha", "sigma", "network", "row", "weights of what it reads", "noise", "sum |w|")
 
 
 def table(plan: Plan, limit: int | None = None) -> str:
@@ -39,9 +39,13 @@ def table(plan: Plan, limit: int | None = None) -> str:
 def _lines(plan: Plan, item: AffineStep | OpaqueStep, slots: int) -> list[tuple[str, ...]]:
     if isinstance(item, OpaqueStep):
         cur = item.span.cur
-        head = (str(item.step), f"{cur.t:.4g}", *_level(cur), str(item.part.calls))
+        head = (str(item.step), f"{cur.t:.4g}", *_level(cur), f"{item.part.calls} call{'s' * (item.part.calls > 1)}")
         return [(*head, "x", f"{SOLVERS.label(item.part)} on tensors", "", "")]
-    level = ("", "", "", "0") if item.at is None else (f"{item.at.t:.4g}", *_level(item.at), "1")
+    level = ("", "", "", "")
+    if item.at is not None:
+        fed = ", ".join(f"s{slot}" for slot in item.feed)
+        outs = ", ".join(f"n{i}" for i in range(len(item.mix)))
+        level = (f"{item.at.t:.4g}", *_level(item.at), f"{outs} = net({fed})")
     head, lines = (str(item.step), *level), []
     names = [f"s{slot}" if slot < slots else f"n{slot - slots}" for slot in item.reads]
     for row, (weights, noise) in enumerate(zip(item.weights, item.noise, strict=True)):

@@ -56,6 +56,8 @@ def plan(
     above sigma = 0), "t_min" ends at t_min.
     Raises UnknownNameError, OptionError, IncompatibleError or PlanError, each saying what came and what would do.
     """
+    if denoiser is not None and not hasattr(denoiser, "meaning"):
+        raise OptionError(f"denoiser is what torchdiff.wrap returns, got {denoiser!r}; a name goes into prediction")
     if denoiser is not None and prediction not in (None, denoiser.prediction):
         raise OptionError(f"the denoiser predicts {denoiser.prediction!r}, prediction = {prediction!r} says otherwise")
     sde = SDES.get(sde)
@@ -93,8 +95,8 @@ def request(
             if value is not None:
                 raise OptionError(f"times are the whole grid: {name} = {value!r} cannot be given beside them")
         return _finish(sde, solver, _check_times(sde, times), final)
-    high = sde.check_time(sde.t_max if t_max is None else t_max)
-    low = sde.check_time(sde.t_min if t_min is None else t_min)
+    high = sde.check_time(sde.t_max if t_max is None else _number("t_max", t_max))
+    low = sde.check_time(sde.t_min if t_min is None else _number("t_min", t_min))
     if low >= high:
         raise OptionError(f"sampling runs from t_max down to t_min, got t_max = {high:g}, t_min = {low:g}")
     chosen = default_grid(sde, high, low) if grid is None else GRIDS.get(grid)
@@ -109,6 +111,9 @@ def request(
 
 def _finish(sde: LinearSDE, solver: Solver, times: tuple[float, ...], final: str | None) -> Request:
     levels = tuple(map(sde.level, times))
+    for i, (a, b) in enumerate(pairwise(levels)):
+        if a.scalar and a.half_log_snr == b.half_log_snr:
+            raise OptionError(f"times[{i}] = {a.t!r} and times[{i + 1}] = {b.t!r} are one level of {sde!r}: too close")
     if times[0] < times[-1]:  # from data to noise
         if not solver.deterministic:
             raise IncompatibleError(
@@ -137,15 +142,20 @@ def _within(of: Any, denoiser: Denoiser, calls: int) -> Request:
     def cost(count: int) -> int:
         return of(count).trace(denoiser).calls
 
-    one, two = cost(1), cost(2)
-    if one > calls:
+    if (one := cost(1)) > calls:
         raise OptionError(f"one step costs {one} network calls, more than calls = {calls}; give at least {one}")
-    count = 1 + max(0, calls - one) // max(1, two - one)
-    while cost(count) > calls:
-        count -= 1
-    while count < calls and cost(count + 1) <= calls:
-        count += 1
-    return of(count)
+    fits, beyond = 1, calls + 1  # each step costs a call at least
+    while beyond - fits > 1:
+        middle = (fits + beyond) // 2
+        fits, beyond = (middle, beyond) if cost(middle) <= calls else (fits, middle)
+    return of(fits)
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise OptionError(f"{name} must be a number, got {value!r}") from None
 
 
 def _check_count(name: str, value: Any) -> int:
@@ -155,7 +165,10 @@ def _check_count(name: str, value: Any) -> int:
 
 
 def _check_times(sde: LinearSDE, times: Iterable[float]) -> tuple[float, ...]:
-    values = tuple(float(t) for t in times)
+    try:
+        values = tuple(float(t) for t in times)
+    except (TypeError, ValueError):
+        raise OptionError(f"times are a sequence of numbers, got {times!r}") from None
     if len(values) < 2:
         raise OptionError(f"a grid has at least 2 times, got {len(values)}")
     for t in values:

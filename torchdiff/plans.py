@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,8 +65,10 @@ class Plan:
         return max(rows, default=1.0)
 
     def check(self) -> Plan:
-        """This plan. Raises PlanError naming step and level if a weight is not finite."""
-        for item in self.items:
+        """This plan. Raises PlanError naming step and level if a weight is not finite, or an item that does not fit."""
+        slots = self.blocks
+        for place, item in enumerate(self.items):
+            slots = self._fit(place, item, slots)
             if isinstance(item, AffineStep):
                 for weight in (w for row in (*item.weights, *item.noise) for w in row):
                     if weight - weight != 0.0:  # true for nan and infinities only
@@ -75,7 +78,25 @@ class Plan:
                             f"t = {cur.t:g} {_level(cur)} to t = {nxt.t:g} {_level(nxt)}; "
                             f"keep the grid away from there with t_max or t_min"
                         )
+        if not all(0 <= slot < slots for slot in self.result):
+            raise PlanError(f"the plan's result {self.result} lies outside its {slots} slots")
         return self
+
+    def _fit(self, place: int, item: AffineStep | OpaqueStep, slots: int) -> int:
+        """How many slots the state has after an item; PlanError if the item reads what is not there."""
+        live, rows = slots, self.blocks
+        whole = True
+        if isinstance(item, AffineStep):
+            live, rows = slots + len(item.mix) * (item.at is not None), len(item.weights)
+            whole = len(item.noise) == rows
+            whole = whole and all(len(row) == len(item.reads) for row in item.weights)
+            whole = whole and all(len(row) == len(item.draws) for row in item.noise)
+            whole = whole and all(0 <= slot < live for slot in item.reads)
+        whole = whole and all(0 <= slot < slots for slot in item.feed) and all(0 <= slot < live for slot in item.keep)
+        whole = whole and all(0 <= slot < rows + len(item.keep) for slot in item.shows)
+        if not whole or not 0 <= item.step < len(self.grid) - 1:
+            raise PlanError(f"item {place} of the plan does not fit the {slots} slots of the state before it")
+        return rows + len(item.keep)
 
     def table(self, limit: int | None = None) -> str:
         """The plan as text: a line a row. limit: at most so many items, the middle left out."""
@@ -117,7 +138,7 @@ class Plan:
             grid = tuple(_load_level(level) for level in data["grid"])
             empty = Plan((), tuple(data["result"]), grid, sde, solver, data["prediction"], bool(data["final"]))
             return replace(empty, items=tuple(_load(item, empty) for item in data["items"])).check()
-        except (KeyError, TypeError, IndexError, AttributeError, json.JSONDecodeError) as error:
+        except (KeyError, TypeError, IndexError, AttributeError, RecursionError, json.JSONDecodeError) as error:
             raise PlanError(f"this is not the JSON of a plan: {type(error).__name__}: {error}") from error
 
 
@@ -142,9 +163,14 @@ def _load(data: dict[str, Any], plan: Plan) -> AffineStep | OpaqueStep:
     weights, noise = (tuple(tuple(row) for row in data[key]) for key in ("weights", "noise"))
     at = None if data["at"] is None else _load_level(data["at"])
     reads, draws = tuple(data["reads"]), tuple(data["draws"])
-    return AffineStep(at, feed, reads, weights, draws, noise, keep, data["step"], shows)
+    call = (data["scale"], tuple(data["mix"]), tuple(data["meaning"]))
+    return AffineStep(at, feed, reads, weights, draws, noise, keep, data["step"], shows, *call)
 
 
 def _load_level(data: list[Any]) -> Level:
     t, alpha, sigma = data
-    return Level(t, Mat(alpha), Mat(sigma)) if isinstance(alpha, list) else Level(t, alpha, sigma)
+    level = Level(t, Mat(alpha), Mat(sigma)) if isinstance(alpha, list) else Level(t, alpha, sigma)
+    numbers = (t, alpha, sigma) if level.scalar else (t, *sum(level.alpha, ()), *sum(level.sigma, ()))
+    if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
+        raise PlanError(f"a level of the plan is {data!r}; expected finite numbers t, alpha, sigma")
+    return level

@@ -30,7 +30,8 @@ class Denoiser:
     """A network and its meaning: what it predicts, how it wants time, and by what its input is scaled.
 
     net:         called `net(x, t, **cond)`, for an n-block SDE `net(x, v, ..., t, **cond)`; x (B, *event), t (B,) of
-                 x's dtype; returns one tensor of x's shape. None where only a plan is wanted.
+                 x's dtype, float32 at least; returns one tensor of x's shape and leaves x as it is. None where only
+                 a plan is wanted.
     prediction:  what the output is, with x_t = alpha x0 + sigma eps: "eps", "x0", "v" = alpha eps - sigma x0,
                  "flow" = eps - x0, "score" = -eps / sigma. For an n-block SDE "eps" or "score" of the last block.
     time:        what `net` gets as t: "t", "sigma" (sigma / alpha), "log_snr" (2 log alpha / sigma), a number that
@@ -98,12 +99,18 @@ class Denoiser:
         return self.input_scale(level)
 
     def label(self, level: Level) -> float:
-        """The time that the network gets at this level."""
+        """The time that the network gets at this level. Raises IncompatibleError where it is not finite."""
         if callable(self.time):
-            return float(self.time(level))
-        if isinstance(self.time, str):
-            return TIMES[self.time](level)
-        return self.time * level.t
+            label = float(self.time(level))
+        elif isinstance(self.time, str):
+            label = TIMES[self.time](level)
+        else:
+            label = self.time * level.t
+        if not math.isfinite(label):
+            raise IncompatibleError(
+                f"the network's time is {label} at t = {level.t:g}; keep away from there by t_max, t_min"
+            )
+        return label
 
     def __call__(self, *blocks_and_level: Any) -> tuple[Any, ...]:
         """The outputs at blocks (B, *event) and a Level. Raises NetworkError for another shape or no tensor."""
@@ -111,7 +118,9 @@ class Denoiser:
         if self.net is None:
             raise OptionError("this denoiser has no network: it can be planned with, not sampled from")
         x = blocks[0]
-        output = self.net(*blocks, x.new_full((x.shape[0],), self.label(level)), **self.cond)
+        # half precision cannot tell apart the times of a fine grid: labels are float32 at least
+        like = x if x.dtype.itemsize >= 4 else x.new_empty(0).float()
+        output = self.net(*blocks, like.new_full((x.shape[0],), self.label(level)), **self.cond)
         if not hasattr(output, "new_full"):  # duck typing: plans are made without torch
             raise NetworkError(
                 f"the network returned {type(output).__name__} at t = {level.t:g}, expected a tensor of shape "
@@ -122,14 +131,16 @@ class Denoiser:
                 f"the network returned shape {tuple(output.shape)} at t = {level.t:g}, "
                 f"its input has shape {tuple(x.shape)}; both must be the same"
             )
-        if not output.dtype.is_floating_point:
+        if not output.dtype.is_floating_point or output.dtype.itemsize < 2:
             raise NetworkError(f"the network returned dtype {output.dtype} at t = {level.t:g}, expected a floating one")
+        if output.device != x.device:
+            raise NetworkError(f"the network returned a tensor on {output.device}, its input is on {x.device}")
         return (output.clone() if self.copy else output,)
 
 
 def wrap(
     net: Callable[..., Any] | None,
-    prediction: str = "eps",
+    prediction: str,
     time: str | float | Callable[[Level], float] = "t",
     input_scale: str | Callable[[Level], float] | None = None,
     copy: bool = False,
@@ -203,6 +214,11 @@ class BlockPrediction(NamedTuple):
         """dx/dt of the probability flow, F x - G G^T score / 2."""
         noise = self.sde.noise(self.level.t)
         return self.sde.drift(self.level.t) @ self.x - (noise @ noise.T * 0.5) @ self.score
+
+
+def reading(sde: LinearSDE, denoiser: Denoiser, level: Level) -> tuple[float, ...]:
+    """What the mixed output means at this level: (u, w), or (factor,) for a block SDE."""
+    return denoiser.meaning(level) if isinstance(sde, ScalarSDE) else (block_factor(denoiser, level),)
 
 
 def read(

@@ -13,6 +13,9 @@ Matrix = tuple[tuple[float, ...], ...]
 class AffineStep(NamedTuple):
     """A network call (unless `at` is None), then a block of rows: weighted sums of live tensors and fresh normals.
 
+    The network gets `scale` times x; its outputs, added up with the weights `mix`, mean u x0 + w eps, or for block
+    SDEs score / factor: `meaning` is (u, w) or (factor,).
+
     live = [*state, *network outputs];  outputs[r] = sum_j weights[r][j] live[reads[j]] + sum_q noise[r][q] z[draws[q]]
     state of the next item = [*outputs, *(live[k] for k in keep)]
     """
@@ -25,9 +28,10 @@ class AffineStep(NamedTuple):
     noise: Matrix
     keep: tuple[int, ...]
     step: int  # the interval of the grid that these rows end in
-    shows: tuple[
-        int, ...
-    ] = ()  # slots of the next state that hold x at the end of that interval, if it is materialised
+    shows: tuple[int, ...] = ()  # slots of the next state with x at the end of that interval, if it is materialised
+    scale: float = 1.0
+    mix: tuple[float, ...] = ()
+    meaning: tuple[float, ...] = ()
 
 
 class OpaqueStep(NamedTuple):

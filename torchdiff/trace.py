@@ -9,9 +9,10 @@ from torchdiff.blocks import pack, unpack
 from torchdiff.counters import STEP, draw_number
 from torchdiff.drive import drive
 from torchdiff.drive import take as take_step
+from torchdiff.errors import PlanError
 from torchdiff.form import Form, Key
 from torchdiff.plans import Plan
-from torchdiff.predict import Denoiser, check_prediction, read
+from torchdiff.predict import Denoiser, check_prediction, read, reading
 from torchdiff.sde.base import Level, LinearSDE
 from torchdiff.solvers.base import Carry, Solver, Span, check_fit
 from torchdiff.steps import AffineStep, OpaqueStep
@@ -28,6 +29,9 @@ class _Segment:
     rows: dict[Key, Form] = field(default_factory=dict)
     step: int = 0
     shows: tuple[Key, ...] = ()  # x at the end of the interval, if the segment reaches it
+    scale: float = 1.0
+    mix: tuple[float, ...] = ()
+    meaning: tuple[float, ...] = ()
 
 
 class _Recorder:
@@ -54,7 +58,9 @@ class _Recorder:
             if segment.at is None and segment.opaque is None:
                 segment.step = self.step
             return Form.column(key)
-        if isinstance(value, tuple):
+        if isinstance(value, dict):
+            return {name: self.settle(v) for name, v in value.items()}
+        if isinstance(value, tuple | list):
             settled = [self.settle(v) for v in value]
             return type(value)(*settled) if hasattr(value, "_fields") else type(value)(settled)
         return value
@@ -66,8 +72,9 @@ class _Recorder:
                 block.terms = dict(self.settle(Form(block.terms)).terms)
         scale = self.denoiser.scale(level)
         feed = tuple(self.settle(block * scale if scale != 1.0 else block).single for block in blocks)
-        outs = self.new(len(self.denoiser.mix(level)))
-        self.segments.append(_Segment(level, feed, outs, step=self.step))
+        mix, meaning = self.denoiser.mix(level), reading(self.sde, self.denoiser, level)
+        outs = self.new(len(mix))
+        self.segments.append(_Segment(level, feed, outs, step=self.step, scale=scale, mix=mix, meaning=meaning))
         return read(self.sde, self.denoiser, x, tuple(map(Form.column, outs)), level)
 
     def noise(self, step: int, part: int) -> Any:
@@ -83,7 +90,7 @@ class _Recorder:
     def take(self, part: Solver, index: int, x: Any, span: Span, predict: Any, noise: Any) -> Carry:
         self.step = span.index
         if part.affine:
-            return self.settle(take_step(part, index, x, span, predict, noise))
+            return self.settle(_checked(part, self.sde, take_step(part, index, x, span, predict, noise)))
         x = self.settle(x)
         blocks = unpack(x)
         outs = self.new(self.sde.blocks)
@@ -97,6 +104,17 @@ class _Recorder:
         if self.segments[-1].shows:
             self.segments.append(_Segment(step=step))  # an interval without a network call of its own
         self.segments[-1].shows = tuple(b.single for b in unpack(x))
+
+
+def _checked(part: Solver, sde: LinearSDE, carry: Carry) -> Carry:
+    """What a step returned, if it is a state of forms. Raises PlanError for anything else."""
+    blocks = unpack(carry.x)
+    if len(blocks) != sde.blocks or not all(isinstance(block, Form) for block in blocks):
+        raise PlanError(
+            f"the step of {part!r} returned {type(carry.x).__name__}; expected the new x, or Carry(x, memo), "
+            f"with {sde.blocks} block(s) made by + and - and * from what the step was given"
+        )
+    return carry
 
 
 def trace(
@@ -169,7 +187,7 @@ def _emit(
 ) -> tuple[tuple[AffineStep | OpaqueStep, ...], list[Key]]:
     items: list[AffineStep | OpaqueStep] = []
     for place, segment in enumerate(segments):
-        if segment.at is None and segment.opaque is None and not segment.rows:
+        if segment.at is None and segment.opaque is None and not segment.rows and not segment.shows:
             continue
         feed = tuple(state.index(key) for key in segment.feed)
         if segment.opaque is not None:
@@ -200,6 +218,9 @@ def _emit(
                 keep=tuple(live.index(key) for key in kept),
                 step=segment.step,
                 shows=_slots(segment.shows, state),
+                scale=segment.scale,
+                mix=segment.mix,
+                meaning=segment.meaning,
             )
         )
     return tuple(items), state

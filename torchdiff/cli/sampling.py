@@ -182,6 +182,8 @@ def _network(module: str, attribute: str) -> Any:
 def _move(net: Any, device: Any, dtype: Any) -> None:
     import torch
 
-    module = getattr(net, "net", net)
+    from torchdiff.predict import Denoiser
+
+    module = net.net if isinstance(net, Denoiser) else net
     if isinstance(module, torch.nn.Module):
         module.to(device=device, dtype=dtype)

@@ -51,7 +51,7 @@ class Solver(ABC):
     calls:    network calls of one step.
     accepts:  the SDE class that the formula needs.
     moves:    False for a corrector, which stays at the level `span.cur`.
-    ends:     True if the formula is right where alpha or sigma is 0; elsewhere the driver takes a DDIM step there.
+    ends:     True if the formula is right from alpha = 0 and to sigma = 0; else the driver takes a DDIM step there.
     """
 
     order: ClassVar[float | None] = None
@@ -87,10 +87,17 @@ class AffineSolver(Solver):
 
 def check_fit(solver: Solver, sde: LinearSDE) -> None:
     """IncompatibleError, naming both and what would fit, if a part of the solver cannot run on this SDE."""
+    *correctors, mover = solver.parts()
+    if not mover.moves or any(part.moves for part in correctors):
+        raise IncompatibleError(
+            f"{solver!r} does not get from level to level: correctors stay where they are, and one solver that moves "
+            f"comes last; try predictor_corrector:predictor=ddpm,corrector=langevin"
+        )
     for part in solver.parts():
         if not isinstance(sde, part.accepts):
             raise IncompatibleError(
-                f"solver {part!r} needs a {part.accepts.__name__}, got {sde!r}; solvers for it: {', '.join(fitting(sde))}"
+                f"solver {part!r} needs a {part.accepts.__name__}, got {sde!r}; "
+                f"solvers for it: {', '.join(fitting(sde))}"
             )
 
 
@@ -101,8 +108,7 @@ def fitting(sde: LinearSDE) -> list[str]:
 
 def _fits(name: str, sde: LinearSDE) -> bool:
     try:
-        return SOLVERS.find(name) is not None and all(
-            isinstance(sde, part.accepts) for part in SOLVERS.get(name).parts()
-        )
+        parts = SOLVERS.get(name).parts() if SOLVERS.find(name) is not None else ()
+        return bool(parts) and parts[-1].moves and all(isinstance(sde, part.accepts) for part in parts)
     except TorchdiffError:  # a plugin of two distributions, or one whose options have no default, is not a suggestion
         return False

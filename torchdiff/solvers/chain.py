@@ -18,9 +18,11 @@ def _damping(span: Span) -> float:
     return (span.cur.alpha / span.nxt.alpha) ** 2 if span.nxt.alpha > span.cur.alpha else 1.0
 
 
-def _check_snr(name: str, snr: float) -> None:
+def _check(name: str, snr: float, repeat: int) -> None:
     if not 0.0 < snr < math.inf:
         raise OptionError(f"{name}: snr must be positive, got {snr!r}")
+    if not isinstance(repeat, int) or not 1 <= repeat <= 32:  # a part has 32 draws a step
+        raise OptionError(f"{name}: repeat is a whole number from 1 to 32, got {repeat!r}")
 
 
 @SOLVERS.register("langevin")
@@ -33,7 +35,7 @@ class Langevin(Solver):
     norm: "sample" takes the norms |.| (2-norm over the event) of each sample, so that a sample does not depend on its
     batch; "batch" takes their means over the batch, as the paper's code does. A sample whose score is 0 does not move.
     repeat: corrector steps in each interval, one network call each.
-    Raises OptionError for snr <= 0, repeat < 1 and another norm.
+    Raises OptionError for snr <= 0, repeat outside 1..32 and another norm.
     Source: Song et al. 2021, arXiv:2011.13456, algorithms 4 and 5; the code runs it before the predictor, as here.
     """
 
@@ -44,9 +46,7 @@ class Langevin(Solver):
     moves: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _check_snr("langevin", self.snr)
-        if self.repeat < 1:
-            raise OptionError(f"langevin: repeat must be at least 1, got {self.repeat!r}")
+        _check("langevin", self.snr, self.repeat)
         if self.norm not in ("sample", "batch"):
             raise OptionError(f"langevin: norm is 'sample' or 'batch', got {self.norm!r}")
 
@@ -59,8 +59,10 @@ class Langevin(Solver):
         for _ in range(self.repeat):
             score, z = predict(x, cur).score, noise(cur, cur)
             z_norm, score_norm = self._norm(z), self._norm(score)
-            size = (scale * (z_norm / score_norm) ** 2).where(score_norm > 0.0, score_norm * 0.0)
-            x = x + size.to(x.dtype) * score + (2.0 * size).sqrt().to(x.dtype) * z
+            still = score_norm == 0.0  # kept out of the division and the root, where it would make gradients nan
+            size = scale * (z_norm.masked_fill(still, 1.0) / score_norm.masked_fill(still, 1.0)) ** 2
+            move = size.to(x.dtype) * score + (2.0 * size).sqrt().to(x.dtype) * z
+            x = x + move.masked_fill(still, 0.0)
         return x
 
     def _norm(self, x: Any) -> Any:
@@ -79,7 +81,7 @@ class ALD(AffineSolver):
         x <- x + e score + sqrt(2 e) z,   e = 2 a (snr sigma_cur)^2,   a = (alpha_cur / alpha_nxt)^2
 
     repeat: corrector steps in each interval, one network call each.
-    Raises OptionError for snr <= 0 and repeat < 1.
+    Raises OptionError for snr <= 0 and repeat outside 1..32.
     Source: Song et al. 2021, arXiv:2011.13456, appendix G; Song & Ermon 2019, arXiv:1907.05600, algorithm 1.
     """
 
@@ -89,9 +91,7 @@ class ALD(AffineSolver):
     moves: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _check_snr("ald", self.snr)
-        if self.repeat < 1:
-            raise OptionError(f"ald: repeat must be at least 1, got {self.repeat!r}")
+        _check("ald", self.snr, self.repeat)
 
     @property
     def calls(self) -> int:  # type: ignore[override]
@@ -141,12 +141,12 @@ class PredictorCorrector(Chain):
     def __post_init__(self) -> None:
         for name in ("predictor", "corrector"):  # names are resolved at the door, so that equal chains compare equal
             object.__setattr__(self, name, SOLVERS.get(getattr(self, name)))
-        corrector, predictor = self.parts()
-        if corrector.moves or not predictor.moves:
-            wrong = f"corrector = {corrector!r}" if corrector.moves else f"predictor = {predictor!r}"
+        *correctors, predictor = self.parts()
+        if any(corrector.moves for corrector in correctors) or not predictor.moves:
+            wrong = f"predictor = {predictor!r}" if not predictor.moves else f"corrector = {self.corrector!r}"
             raise OptionError(f"predictor_corrector: correctors are langevin and ald, predictors the rest; got {wrong}")
 
     def parts(self) -> tuple[Solver, ...]:
         assert isinstance(self.corrector, Solver)
         assert isinstance(self.predictor, Solver)
-        return self.corrector, self.predictor
+        return *self.corrector.parts(), *self.predictor.parts()
