@@ -23,7 +23,7 @@ import matplotlib.pyplot as plt
 
 SOLVERS = ("euler_maruyama", "ddpm", "ddim", "heun", "dpmpp_2m")
 CALLS = (5, 10, 20)
-COUNT = 200  # samples behind each Frechet distance, 20 a digit
+COUNT = 300  # samples behind each Frechet distance, 30 a digit
 
 
 def sample(net: torchdiff.Denoiser, solver: str, calls: int, labels: torch.Tensor, **options) -> torchdiff.Samples:
