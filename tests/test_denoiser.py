@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from torchdiff.denoiser import PREDICTIONS, Denoiser, wrap
 from torchdiff.errors import IncompatibleError, NetworkError, OptionError
-from torchdiff.predict import PREDICTIONS, Denoiser, wrap
 from torchdiff.sde import CLD, VE, VP, Flow
 
 LEVEL = VP().level(0.3)

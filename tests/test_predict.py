@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from torchdiff.denoiser import PREDICTIONS, Denoiser
 from torchdiff.errors import IncompatibleError
 from torchdiff.form import Form
-from torchdiff.predict import PREDICTIONS, Denoiser, read
+from torchdiff.predict import read
 from torchdiff.sde import VE, VP, Flow
 
 EPS = 2.0**-52

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from torchdiff.blocks import Blocks
+from torchdiff.denoiser import PREDICTIONS, Denoiser
 from torchdiff.errors import IncompatibleError
-from torchdiff.predict import PREDICTIONS, Denoiser, check_prediction, read
+from torchdiff.predict import check_prediction, read
 from torchdiff.sde import CLD, VP
 
 EPS = 2.0**-52

@@ -10,9 +10,10 @@ import torchdiff
 from torchdiff import noise
 from torchdiff.blocks import Blocks
 from torchdiff.counters import PRIOR, STEP, draw_number
+from torchdiff.denoiser import Denoiser
 from torchdiff.drive import drive
 from torchdiff.planner import request
-from torchdiff.predict import Denoiser, read
+from torchdiff.predict import read
 
 SHAPE, SEED, STEPS = (3, 5), 11, 6
 NO_WISH = dict(calls=None, times=None, grid=None, t_min=None, t_max=None, final=None)

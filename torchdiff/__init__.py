@@ -14,9 +14,9 @@ from torchdiff.registry import GRIDS, SDES, SOLVERS
 
 if TYPE_CHECKING:
     from torchdiff import gaussian, noise
+    from torchdiff.denoiser import Denoiser, wrap
     from torchdiff.planner import plan
     from torchdiff.plans import Plan
-    from torchdiff.predict import Denoiser, wrap
     from torchdiff.sampling import Samples, sample
     from torchdiff.sde import CLD, VE, VP, Flow, Level, LinearSDE, ScalarSDE
     from torchdiff.solvers import AffineSolver, Carry, Chain, Solver, Span
@@ -32,7 +32,7 @@ _LAZY = {
     "torchdiff.sampling": ("sample", "Samples"),
     "torchdiff.planner": ("plan",),
     "torchdiff.plans": ("Plan",),
-    "torchdiff.predict": ("wrap", "Denoiser"),
+    "torchdiff.denoiser": ("wrap", "Denoiser"),
     "torchdiff.sde": ("CLD", "VE", "VP", "Flow", "Level", "LinearSDE", "ScalarSDE"),
     "torchdiff.solvers": ("AffineSolver", "Carry", "Chain", "Solver", "Span"),
 }

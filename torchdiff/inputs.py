@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from torchdiff.denoiser import Denoiser, wrap
 from torchdiff.errors import OptionError
 from torchdiff.plans import Plan
-from torchdiff.predict import Denoiser, wrap
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 

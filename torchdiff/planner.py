@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from torchdiff.denoiser import Denoiser
 from torchdiff.errors import IncompatibleError, OptionError
 from torchdiff.grids import Grid, default_grid
 from torchdiff.plans import Plan
-from torchdiff.predict import Denoiser
 from torchdiff.registry import GRIDS, SDES, SOLVERS
 from torchdiff.sde.base import Level, LinearSDE, ScalarSDE
 from torchdiff.solvers.base import Solver, check_fit, fitting

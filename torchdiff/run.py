@@ -11,13 +11,14 @@ from torch import Tensor
 from torchdiff import ops
 from torchdiff.blocks import pack, unpack
 from torchdiff.counters import PRIOR, STEP, draw_number
+from torchdiff.denoiser import Denoiser
 from torchdiff.drive import remember, take
 from torchdiff.errors import NetworkError, PlanError
 from torchdiff.execute import execute
 from torchdiff.guard import Guard
 from torchdiff.inputs import Place
 from torchdiff.plans import Plan
-from torchdiff.predict import Denoiser, read
+from torchdiff.predict import read
 from torchdiff.sde.base import Level
 from torchdiff.steps import AffineStep, OpaqueStep
 

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from torchdiff import inputs, noise
 from torchdiff.blocks import pack
+from torchdiff.denoiser import Denoiser
 from torchdiff.errors import OptionError
 from torchdiff.grids import Grid
 from torchdiff.planner import request
 from torchdiff.plans import Plan
-from torchdiff.predict import Denoiser
 from torchdiff.progress import bar
 from torchdiff.run import Run
 from torchdiff.sde.base import Level, LinearSDE

@@ -164,7 +164,7 @@ def _network(module: str, attribute: str) -> Any:
     """What the factory returns. Its failures are the user's to see: one line that names the factory and the cause."""
     import torch
 
-    from torchdiff.predict import Denoiser
+    from torchdiff.denoiser import Denoiser
 
     name = shown(f"{module}:{attribute}")
     try:
@@ -182,7 +182,7 @@ def _network(module: str, attribute: str) -> Any:
 def _move(net: Any, device: Any, dtype: Any) -> None:
     import torch
 
-    from torchdiff.predict import Denoiser
+    from torchdiff.denoiser import Denoiser
 
     module = net.net if isinstance(net, Denoiser) else net
     if isinstance(module, torch.nn.Module):
