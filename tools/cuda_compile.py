@@ -6,11 +6,13 @@ compile or a kernel spills registers to memory, 0 otherwise, also where there is
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,20 +43,27 @@ def main() -> int:
     if nvcc is None:
         print("nvcc not found: skipped")
         return 0
-    failed = False
-    with tempfile.TemporaryDirectory() as folder:
-        for source in sorted((ROOT / "csrc").glob("*.cu")):
-            for architecture in ARCHITECTURES:
-                try:
-                    registers, spilled = usage(compile_source(nvcc, source, architecture, folder))
-                except subprocess.CalledProcessError as error:
-                    print(f"{source.name} {architecture}: does not compile\n{error.stdout}")
-                    failed = True
-                    continue
-                failed = failed or spilled > 0 or not registers
-                verdict = f"{spilled} BYTES SPILLED" if spilled else "no spills"
-                print(f"{source.name} {architecture}: {len(registers)} kernels, registers {registers}, {verdict}")
-    return int(failed)
+    sources = sorted((ROOT / "csrc").glob("*.cu"))
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
+        logs = [
+            (source.name, architecture, pool.submit(compile_source, nvcc, source, architecture, folder))
+            for source in sources
+            for architecture in ARCHITECTURES
+        ]
+        passed = [report(name, architecture, log) for name, architecture, log in logs]
+    return 0 if passed and all(passed) else 1
+
+
+def report(name: str, architecture: str, log: Future[str]) -> bool:
+    """Prints one line, or all that the compiler said; True if the source compiled and spills nothing."""
+    try:
+        registers, spilled = usage(log.result())
+    except subprocess.CalledProcessError as error:
+        print(f"{name} {architecture}: does not compile\n{error.stdout}")
+        return False
+    verdict = f"{spilled} BYTES SPILLED" if spilled else "no spills"
+    print(f"{name} {architecture}: {len(registers)} kernels, registers {registers}, {verdict}")
+    return bool(registers) and spilled == 0
 
 
 if __name__ == "__main__":
