@@ -302,6 +302,17 @@ def test_gradient_of_a_still_sample_is_finite():
     assert bool(torch.autograd.grad(out.sum(), x)[0].isfinite().all())
 
 
+class Half(torch.nn.Module):
+    """A network in bfloat16."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(7, 7, dtype=torch.bfloat16)
+
+    def forward(self, x, t):
+        return self.layer(x)
+
+
 BAD_CALLS = [
     (dict(prediction=None), OptionError, "say what the network predicts"),
     (dict(net=torchdiff.wrap(field, "v"), prediction="eps"), OptionError, "wrapped as predicting 'v'"),
@@ -333,6 +344,7 @@ BAD_CALLS = [
     (dict(device="banana"), OptionError, "'banana' cannot be sampled on"),
     (dict(device="meta"), OptionError, "'meta' cannot be sampled on"),
     (dict(net=lambda x, t: x.to("meta")), NetworkError, "on meta, its input is on cpu"),
+    (dict(net=Half()), NetworkError, "parameters are torch.bfloat16, the state is torch.float32"),
     (dict(net=lambda x, t: x.mul_(0.5)), NetworkError, "wrote into its input"),
     (dict(solver="langevin"), IncompatibleError, "predictor_corrector"),
     (dict(solver="predictor_corrector:corrector=(ald:repeat=33)"), OptionError, "1 to 32, got 33"),

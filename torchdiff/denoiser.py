@@ -119,7 +119,17 @@ class Denoiser:
         x = blocks[0]
         # half precision cannot tell apart the times of a fine grid: labels are float32 at least
         like = x if x.dtype.itemsize >= 4 else x.new_empty(0).float()
-        output = self.net(*blocks, like.new_full((x.shape[0],), self.label(level)), **self.cond)
+        times = like.new_full((x.shape[0],), self.label(level))
+        try:
+            output = self.net(*blocks, times, **self.cond)
+        except RuntimeError as error:
+            other = _other_dtype(self.net, x)
+            if other is None:
+                raise
+            raise NetworkError(
+                f"the network failed at t = {level.t:g}: its parameters are {other}, the state is {x.dtype}. Sample with "
+                f"dtype={other}, or convert one of the two"
+            ) from error
         if not hasattr(output, "new_full"):  # duck typing: plans are made without torch
             raise NetworkError(
                 f"the network returned {type(output).__name__} at t = {level.t:g}, expected a tensor of shape "
@@ -135,6 +145,12 @@ class Denoiser:
         if output.device != x.device:
             raise NetworkError(f"the network returned a tensor on {output.device}, its input is on {x.device}")
         return (output.clone() if self.copy else output,)
+
+
+def _other_dtype(net: Any, x: Any) -> Any:
+    """The dtype of the network's first parameter if it is not that of x; None if it is, or there is none to ask."""
+    first = next(iter(net.parameters()), x) if hasattr(net, "parameters") else x
+    return None if first.dtype == x.dtype else first.dtype
 
 
 def wrap(

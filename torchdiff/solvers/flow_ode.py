@@ -32,7 +32,8 @@ class ODE(AffineSolver):
     """Runge-Kutta on the probability flow in t: dx/dt = F x - G G^T score / 2, any number of blocks.
 
     method: "euler" (1 network call a step, order 1) or "heun" (2 calls, order 2). One-block SDEs use the velocity
-    alpha' x0 + sigma' eps, which stays finite where F does not. Runs from data to noise too.
+    alpha' x0 + sigma' eps, which stays finite where F does not. A step from alpha = 0 or to sigma = 0 is DDIM's, with
+    one call. Runs from data to noise too.
     Raises OptionError for another method.
     Source: Song et al. 2021, arXiv:2011.13456, eq. 13.
     """
@@ -76,7 +77,7 @@ class ODE(AffineSolver):
 class Heun(AffineSolver):
     """Heun's method on the probability flow in s = sigma / alpha: d(x / alpha) / ds = eps. Two network calls a step.
 
-    The second call is left out in a step to sigma = 0, which is x0 itself. Runs from data to noise too.
+    A step from alpha = 0 or to sigma = 0 is DDIM's, with one call. Runs from data to noise too.
     Source: Karras et al. 2022, arXiv:2206.00364, algorithm 1, with x / alpha for their x and no churn.
     """
 
