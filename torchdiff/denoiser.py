@@ -127,8 +127,8 @@ class Denoiser:
             if other is None:
                 raise
             raise NetworkError(
-                f"the network failed at t = {level.t:g}: its parameters are {other}, the state is {x.dtype}. Sample with "
-                f"dtype={other}, or convert one of the two"
+                f"the network failed at t = {level.t:g}: its parameters are {other}, the state is {x.dtype}; "
+                f"sample with dtype={other}, or convert one of the two"
             ) from error
         if not hasattr(output, "new_full"):  # duck typing: plans are made without torch
             raise NetworkError(
