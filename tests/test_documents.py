@@ -1,0 +1,34 @@
+"""The code in the documents runs, as it stands."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# what the recipes take for granted, and the use that each of them promises
+BEFORE = {
+    "README.md": "",
+    "CONTRIBUTING.md": "import math\nfrom dataclasses import dataclass\nfrom typing import ClassVar\n"
+    "import torchdiff\nfrom torchdiff import *\nfrom torchdiff.registry import SDES, SOLVERS\n",
+}
+AFTER = {
+    "README.md": "assert images.shape == (16, 1, 28, 28) and out.plan.calls == 20\n",
+    "CONTRIBUTING.md": "assert torchdiff.plan('cosine', 'ddim0', steps=3).calls == 4\n",
+}
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_examples_of_the_documents_run(name):
+    """Every python block of the document, one after the other in a fresh process, does what the text says."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks
+    code = "\n".join([BEFORE[name], *blocks, AFTER[name]])
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
