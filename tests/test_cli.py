@@ -409,14 +409,17 @@ def test_what_needs_no_torch_loads_none(words):
 @pytest.mark.parametrize("words", [["--help"], ["list"]])
 def test_help_and_list_are_quick(words):
     """At most 0.3 s of the CPU, the start of the interpreter included; wall time is that of other processes too."""
-    seconds = []
-    for _ in range(3):
+
+    def cost(*arguments):
         began = os.times()
-        assert run("-m", "torchdiff", *words).returncode == 0
+        assert run(*arguments).returncode == 0
         ended = os.times()
-        took = ended.children_user - began.children_user + ended.children_system - began.children_system
-        seconds.append(took)
-    assert min(seconds) < 0.3
+        return ended.children_user - began.children_user + ended.children_system - began.children_system
+
+    seconds = min(cost("-m", "torchdiff", *words) for _ in range(3))
+    # a bare interpreter starts in 0.037 s where 0.3 s was measured to hold (0.2 s); a machine that is slower, or slowed
+    # down by its neighbours, is given the same eight starts
+    assert seconds < max(0.3, 8.0 * min(cost("-c", "pass") for _ in range(3)))
 
 
 def test_exit_codes_of_the_process(place):
