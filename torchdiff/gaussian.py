@@ -18,7 +18,7 @@ from torchdiff.errors import IncompatibleError, OptionError
 from torchdiff.execute import Network, execute
 from torchdiff.plans import Plan
 from torchdiff.sde.base import Level, LinearSDE
-from torchdiff.steps import AffineStep, OpaqueStep
+from torchdiff.steps import AffineStep, OpaqueStep, slots_after
 
 Array = NDArray[np.float64]
 Item = AffineStep | OpaqueStep
@@ -103,12 +103,8 @@ def _chunks(plan: Plan) -> Iterator[tuple[tuple[Item, ...], tuple[int, ...]]]:
         if i + 1 == len(plan.items):
             yield plan.items[first:], plan.result
         elif i - first >= 31 and busy <= i:  # 31: numpy calls and columns of draws cost about the same
-            yield plan.items[first : i + 1], tuple(range(len(item.keep) + _rows(item, plan.blocks)))
+            yield plan.items[first : i + 1], tuple(range(slots_after(item, plan.blocks)))
             first = i + 1
-
-
-def _rows(item: Item, blocks: int) -> int:
-    return len(item.weights) if isinstance(item, AffineStep) else blocks
 
 
 def _push(plan: Plan, network: Network, size: int, count: int) -> Affine:
@@ -158,9 +154,7 @@ def _network(var: Array, center: Array) -> Network:
     return network
 
 
-def moments(
-    plan: Plan, variance: ArrayLike, mean: ArrayLike = 0.0, *, start: str = "prior", **options: Any
-) -> Gaussian:
+def moments(plan: Plan, variance: ArrayLike, mean: ArrayLike = 0.0, *, start: str = "prior") -> Gaussian:
     """Mean and covariance of what a plan returns; start: "prior" as `sample` does, or the exact "marginal"."""
     if start not in ("prior", "marginal"):
         raise OptionError(f"start is 'prior' or 'marginal', got {start!r}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torchdiff.registry import SDES, SOLVERS
 from torchdiff.sde.base import Level
-from torchdiff.steps import AffineStep, OpaqueStep
+from torchdiff.steps import AffineStep, OpaqueStep, slots_after
 
 if TYPE_CHECKING:
     from torchdiff.plans import Plan
@@ -20,7 +20,7 @@ def table(plan: Plan, limit: int | None = None) -> str:
     entries: list[list[tuple[str, ...]]] = []
     for item in plan.items:
         entries.append(_lines(plan, item, slots))
-        slots = len(item.keep) + (len(item.weights) if isinstance(item, AffineStep) else plan.blocks)
+        slots = slots_after(item, plan.blocks)
     if limit is not None and len(entries) > limit:
         half = limit // 2
         gap = ("...", f"{len(entries) - 2 * half} more", *[""] * (len(HEAD) - 2))

@@ -13,7 +13,7 @@ from torchdiff.plan_text import table
 from torchdiff.registry import SDES, SOLVERS
 from torchdiff.sde.base import Level, LinearSDE
 from torchdiff.solvers.base import Solver, Span
-from torchdiff.steps import AffineStep, OpaqueStep
+from torchdiff.steps import AffineStep, OpaqueStep, slots_after
 
 FORMAT = 1  # of the JSON
 
@@ -84,19 +84,19 @@ class Plan:
 
     def _fit(self, place: int, item: AffineStep | OpaqueStep, slots: int) -> int:
         """How many slots the state has after an item; PlanError if the item reads what is not there."""
-        live, rows = slots, self.blocks
+        live, after = slots, slots_after(item, self.blocks)
         whole = True
         if isinstance(item, AffineStep):
-            live, rows = slots + len(item.mix) * (item.at is not None), len(item.weights)
-            whole = len(item.noise) == rows
+            live = slots + len(item.mix) * (item.at is not None)
+            whole = len(item.noise) == len(item.weights)
             whole = whole and all(len(row) == len(item.reads) for row in item.weights)
             whole = whole and all(len(row) == len(item.draws) for row in item.noise)
             whole = whole and all(0 <= slot < live for slot in item.reads)
         whole = whole and all(0 <= slot < slots for slot in item.feed) and all(0 <= slot < live for slot in item.keep)
-        whole = whole and all(0 <= slot < rows + len(item.keep) for slot in item.shows)
+        whole = whole and all(0 <= slot < after for slot in item.shows)
         if not whole or not 0 <= item.step < len(self.grid) - 1:
             raise PlanError(f"item {place} of the plan does not fit the {slots} slots of the state before it")
-        return rows + len(item.keep)
+        return after
 
     def table(self, limit: int | None = None) -> str:
         """The plan as text: a line a row. limit: at most so many items, the middle left out."""

@@ -90,9 +90,11 @@ def read(
     output = outputs[0] * mix[0] if mix[0] != 1.0 else outputs[0]
     for weight, more in zip(mix[1:], outputs[1:], strict=True):
         output = output + more * weight
+    meaning = reading(sde, denoiser, level)
     if isinstance(sde, ScalarSDE):
-        return Prediction(sde, x, output, level, denoiser.meaning(level))
-    return BlockPrediction(sde, x, output, level, block_factor(denoiser, level))
+        u, w = meaning
+        return Prediction(sde, x, output, level, (u, w))
+    return BlockPrediction(sde, x, output, level, *meaning)
 
 
 def check_prediction(sde: LinearSDE, prediction: str) -> None:

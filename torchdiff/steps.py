@@ -44,3 +44,8 @@ class OpaqueStep(NamedTuple):
     keep: tuple[int, ...]
     step: int
     shows: tuple[int, ...] = ()
+
+
+def slots_after(item: AffineStep | OpaqueStep, blocks: int) -> int:
+    """How many slots the state has after an item: its rows, or the blocks of its new x, and what it keeps."""
+    return len(item.keep) + (len(item.weights) if isinstance(item, AffineStep) else blocks)
