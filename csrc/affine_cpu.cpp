@@ -1,125 +1,231 @@
-// affine and normal on the CPU: chunks of 64 noise blocks, each widened to float64 columns, summed and rounded.
+// affine and normal on the CPU: chunks of noise blocks, read in place where they can be, summed and rounded.
 #include <torch/csrc/stable/library.h>
 
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #include "columns_cpu.h"
+#include "memory_cpu.h"
 #include "problem.h"
 #include "simd_cpu.h"
 
 namespace torchdiff {
 namespace {
 
-int up_to_eight(int count) { return (count + 7) / 8 * 8; }
+constexpr int kStride = kElements + 4 * kGroup;  // of a buffer: a loop may write a group beyond the chunk
 
-// One thread's work: the buffers of a chunk and the steps over it.
+int up_to_group(int blocks) { return (blocks + kGroup - 1) / kGroup * kGroup; }
+
+// One thread's work in sums of T, float or double: the buffers of a chunk and the steps over it.
+template <typename T>
 class Worker {
  public:
-  Worker(const Problem& problem, const Simd& simd)
+  static constexpr bool kSingle = std::is_same_v<T, float>;
+  using W = std::conditional_t<kSingle, Weight, double>;
+
+  // aliased: an output may be an input, so that no row is written before all rows of a chunk are summed.
+  Worker(const Problem& problem, const Simd& simd, bool aliased)
       : problem_(problem),
         simd_(simd),
+        aliased_(aliased),
         blocks_per_sample_((problem.event + 3) / 4),
-        columns_(problem.inputs + problem.draws),
-        // 8 more: a row sum runs over whole groups of eight, past the last element
-        values_(static_cast<size_t>(columns_) * kElements + 8),
-        sums_(kElements + 8),
-        normals32_(problem.wide ? 0 : kElements),
-        normals64_(problem.wide ? kElements : 0),
-        counters_() {}
+        inputs_(problem.inputs),
+        columns_(problem.inputs + problem.draws) {
+    // kept between calls: a page of fresh memory costs more than the sums on it
+    static thread_local std::vector<T> scratch;
+    const size_t needed = static_cast<size_t>(columns_ + problem.rows) * kStride;
+    if (scratch.size() < needed) scratch.resize(needed);
+    scratch_ = scratch.data();
+    const int64_t* draws = problem.draw_numbers.const_data_ptr<int64_t>();
+    for (int q = 0; q < problem.draws; ++q) draws_[q] = static_cast<uint64_t>(draws[q]);
+    if (inputs_ == 0) weights_[0] = weight(1.0);
+    if (inputs_ > 0 && !problem.weights_per_sample) set_weights(0);
+  }
 
   // Blocks [first, last) of all samples in a row.
   void run(int64_t first, int64_t last) {
     begin_ = element(first);
     count_ = static_cast<int>(element(last) - begin_);
-    for (int j = 0; j < problem_.inputs; ++j) {
-      load(problem_.layout.columns[j], problem_.layout.sizes, begin_, count_, column(j));
+    for (int j = 0; j < inputs_; ++j) {
+      pointers_[j] = in_place<T>(problem_.layout.columns[j], begin_);
+      if (pointers_[j] == nullptr) {
+        load(problem_.layout.columns[j], problem_.layout.sizes, begin_, count_, buffer(j));
+        pointers_[j] = buffer(j);
+      }
     }
-    if (problem_.draws > 0) add_noise(first, static_cast<int>(last - first));
-    const double one = 1.0;
-    const double* weights = problem_.inputs == 0 ? &one : problem_.weights.const_data_ptr<double>();
-    if (!problem_.weights_per_sample) return sum_rows(weights, 0, count_);
-    for (int at = 0; at < count_;) {
-      const int64_t sample = (begin_ + at) / problem_.event;
-      const int next = static_cast<int>(std::min<int64_t>(count_, (sample + 1) * problem_.event - begin_));
-      sum_rows(weights + sample * problem_.rows * columns_, at, next - at);
-      at = next;
+    for (int q = inputs_; q < columns_; ++q) pointers_[q] = buffer(q);
+    for (int r = 0; r < problem_.rows; ++r) {
+      T* place = aliased_ ? nullptr : in_place<T>(output(r), begin_);
+      out_[r] = place != nullptr ? place : buffer(columns_ + r);
+    }
+    // below two groups a sample, padding each to whole groups costs more than counters for each block by itself
+    if (kSingle && blocks_per_sample_ >= 2 * kGroup) {
+      long_samples(first, last);
+    } else {
+      short_samples(first, static_cast<int>(last - first));
+    }
+    for (int r = 0; r < problem_.rows; ++r) {
+      if (out_[r] == buffer(columns_ + r)) store(output(r), problem_.layout.sizes, begin_, count_, out_[r]);
     }
   }
 
  private:
-  double* column(int c) { return values_.data() + static_cast<size_t>(c) * kElements; }
+  T* buffer(int index) { return scratch_ + static_cast<size_t>(index) * kStride; }
+  const Column& output(int r) const { return problem_.layout.columns[inputs_ + r]; }
 
   int64_t element(int64_t block) const {
     return block / blocks_per_sample_ * problem_.event + block % blocks_per_sample_ * 4;
   }
+  uint64_t seed(int64_t sample) const {
+    if (problem_.draws == 0) return 0;
+    return static_cast<uint64_t>(problem_.seeds.const_data_ptr<int64_t>()[problem_.seed_per_sample ? sample : 0]);
+  }
+  uint64_t index(int64_t sample) const {
+    return problem_.first_index + (problem_.seed_per_sample ? 0 : static_cast<uint64_t>(sample));
+  }
 
-  void add_noise(int64_t first, int blocks) {
-    const int64_t* seeds = problem_.seeds.const_data_ptr<int64_t>();
-    const int64_t* draws = problem_.draw_numbers.const_data_ptr<int64_t>();
-    for (int i = 0; i < blocks; ++i) {
-      const int64_t sample = (first + i) / blocks_per_sample_;
-      counters_.block[i] = static_cast<uint32_t>((first + i) % blocks_per_sample_);
-      counters_.seed[i] = static_cast<uint64_t>(seeds[problem_.seed_per_sample ? sample : 0]);
-      counters_.sample[i] = problem_.first_index + (problem_.seed_per_sample ? 0 : static_cast<uint64_t>(sample));
+  static W weight(double value) {
+    if constexpr (kSingle) {
+      return split(value);
+    } else {
+      return value;
     }
-    for (int q = 0; q < problem_.draws; ++q) {
-      const uint64_t draw = static_cast<uint64_t>(draws[q]);
-      double* values = column(problem_.inputs + q);
-      if (problem_.wide) {
-        simd_.normals64(counters_, draw, up_to_eight(blocks), normals64_.data());
-        keep_real(normals64_.data(), blocks, values);
-      } else {
-        simd_.normals32(counters_, draw, up_to_eight(blocks), normals32_.data());
-        keep_real(normals32_.data(), blocks, values);
+  }
+  void set_weights(int64_t sample) {
+    const int size = problem_.rows * columns_;
+    const double* weights = problem_.weights.const_data_ptr<double>() + sample * size;
+    for (int i = 0; i < size; ++i) weights_[i] = weight(weights[i]);
+  }
+
+  // A chunk as pieces of samples, with the noise of whole groups in registers.
+  void long_samples(int64_t first, int64_t last) {
+    for (int64_t block = first; block < last;) {
+      const int64_t sample = block / blocks_per_sample_, within = block % blocks_per_sample_;
+      const int64_t next = std::min(last, block - within + blocks_per_sample_);
+      const int at = static_cast<int>(element(block) - begin_), count = static_cast<int>(element(next) - begin_) - at;
+      if (problem_.weights_per_sample) set_weights(sample);
+      if constexpr (kSingle) {
+        const Run run = {seed(sample), index(sample), static_cast<uint32_t>(within)};
+        const int whole = problem_.draws > 0 ? whole_groups(run, at, count) : 0;
+        if (whole < count) rest(run, at, whole, count);
       }
+      block = next;
     }
   }
 
-  // Drops the lanes beyond the end of a sample whose size is no multiple of four.
-  template <typename T>
-  void keep_real(const T* normals, int blocks, double* values) const {
-    if (problem_.event % 4 == 0) {
-      for (int i = 0; i < 4 * blocks; ++i) values[i] = widen(normals[i]);
-      return;
+  // How many elements from `at` on are done: those of whole groups, or none where the level has no loop for this.
+  int whole_groups(const Run& run, int at, int count) {
+    const int whole = count / (4 * kGroup) * (4 * kGroup);
+    if (whole == 0) return 0;
+    if (inputs_ == 0) {
+      simd_.run32(run, draws_[0], whole / 4, out_[0] + at);
+      return whole;
     }
+    const float* columns[kMostTensors];
+    float* out[kMostRows];
+    for (int j = 0; j < inputs_; ++j) columns[j] = pointers_[j] + at;
+    for (int r = 0; r < problem_.rows; ++r) out[r] = out_[r] + at;
+    const Step step = {run, draws_, columns, inputs_, problem_.rows, weights_, out, whole};
+    return simd_.step32(step, problem_.draws) ? whole : 0;
+  }
+
+  // Elements [at + done, at + count) of one sample, by way of buffers; `done` is a multiple of a group.
+  void rest(Run run, int at, int done, int count) {
+    run.block += static_cast<uint32_t>(done / 4);
+    for (int q = 0; q < problem_.draws; ++q) {
+      simd_.run32(run, draws_[q], (count - done + 3) / 4, buffer(inputs_ + q) + at + done);
+    }
+    sum_rows(at + done, count - done);
+  }
+
+  // A chunk of many samples, or of float64: the noise from counters of each block.
+  void short_samples(int64_t first, int blocks) {
+    if (problem_.draws > 0) set_counters(first, blocks);
+    for (int q = 0; q < problem_.draws; ++q) {
+      T* z = buffer(inputs_ + q);
+      if constexpr (kSingle) {
+        simd_.normals32(counters_, draws_[q], up_to_group(blocks), z);
+      } else {
+        simd_.normals64(counters_, draws_[q], up_to_group(blocks), z);
+      }
+      if (problem_.event % 4 != 0) close_gaps(blocks, z);
+    }
+    if (!problem_.weights_per_sample) return sum_rows(0, count_);
+    for (int at = 0; at < count_;) {
+      const int64_t sample = (begin_ + at) / problem_.event;
+      const int next = static_cast<int>(std::min<int64_t>(count_, (sample + 1) * problem_.event - begin_));
+      set_weights(sample);
+      sum_rows(at, next - at);
+      at = next;
+    }
+  }
+
+  void set_counters(int64_t first, int blocks) {
+    for (int i = 0; i < up_to_group(blocks); ++i) {
+      const int64_t block = first + std::min(i, blocks - 1), sample = block / blocks_per_sample_;
+      counters_.block[i] = static_cast<uint32_t>(block % blocks_per_sample_);
+      counters_.seed[i] = seed(sample);
+      counters_.sample[i] = index(sample);
+    }
+  }
+
+  // Drops the lanes beyond the ends of samples whose size is no multiple of four.
+  void close_gaps(int blocks, T* z) const {
     for (int i = 0, at = 0; i < blocks; ++i) {
       const int64_t left = problem_.event - int64_t{4} * counters_.block[i];
-      for (int lane = 0; lane < 4 && lane < left; ++lane) values[at++] = widen(normals[4 * i + lane]);
+      for (int lane = 0; lane < 4 && lane < left; ++lane) z[at++] = z[4 * i + lane];
     }
   }
 
-  void sum_rows(const double* weights, int at, int count) {
+  void sum_rows(int at, int count) {
+    if (inputs_ == 0) {
+      std::copy(buffer(0) + at, buffer(0) + at + count, out_[0] + at);
+      return;
+    }
+    const T* columns[kMostTensors + kMostDraws];
+    for (int c = 0; c < columns_; ++c) columns[c] = pointers_[c] + at;
     for (int r = 0; r < problem_.rows; ++r) {
-      simd_.row_sum(weights + static_cast<int64_t>(r) * columns_, values_.data() + at, columns_, up_to_eight(count),
-                    sums_.data());
-      store(problem_.layout.columns[problem_.inputs + r], problem_.layout.sizes, begin_ + at, count, sums_.data());
+      const Row<T, W> row = {columns, weights_ + r * columns_, columns_};
+      if constexpr (kSingle) {
+        simd_.sum32(row, count, out_[r] + at);
+      } else {
+        simd_.sum64(row, count, out_[r] + at);
+      }
     }
   }
 
   const Problem& problem_;
   const Simd& simd_;
+  const bool aliased_;
   const int64_t blocks_per_sample_;
-  const int columns_;
-  std::vector<double> values_, sums_;
-  std::vector<float> normals32_;
-  std::vector<double> normals64_;
+  const int inputs_, columns_;
+  T* scratch_;
+  const T* pointers_[kMostTensors + kMostDraws];
+  T* out_[kMostRows];
+  W weights_[kMostRows * (kMostTensors + kMostDraws)];
+  uint64_t draws_[kMostDraws];
   Counters counters_;
   int64_t begin_ = 0;
   int count_ = 0;
 };
 
 // Chunks do not depend on the number of threads, and no element on its chunk: any split gives the same bits.
-void run(const Problem& problem) {
+template <typename T>
+void run_in(const Problem& problem, bool aliased) {
   const int64_t blocks = problem.batch * ((problem.event + 3) / 4);
   const int64_t chunks = (blocks + kBlocks - 1) / kBlocks;
   if (chunks == 0) return;
-  // Waking a thread costs some 10 us: it should get at least 4096 elements with noise (2 ns each), 32768 without.
-  const int64_t grain = problem.draws > 0 ? 16 : 128;
+  // Waking a thread costs some 10 us: it should get at least 16384 elements with noise (0.7 ns each), 65536 without.
+  const int64_t grain = problem.draws > 0 ? 16 : 64;
   torch::stable::parallel_for(0, chunks, grain, [&](int64_t first, int64_t last) {
-    Worker worker(problem, best());
+    Worker<T> worker(problem, best(), aliased);
     for (int64_t c = first; c < last; ++c) worker.run(c * kBlocks, std::min(blocks, (c + 1) * kBlocks));
   });
+}
+
+void run(const Problem& problem, bool aliased) {
+  problem.wide ? run_in<double>(problem, aliased) : run_in<float>(problem, aliased);
 }
 
 std::vector<Tensor> affine(std::vector<Tensor> tensors, Tensor weights, Tensor seeds, int64_t first_index,
@@ -127,16 +233,28 @@ std::vector<Tensor> affine(std::vector<Tensor> tensors, Tensor weights, Tensor s
   check_affine(tensors, weights, seeds, first_index, draws);
   std::vector<Tensor> outputs;
   const int64_t rows = weights.size(weights.dim() - 2);
-  for (int64_t r = 0; r < rows; ++r) outputs.push_back(torch::stable::empty_like(tensors[0]));
-  run(affine_problem(tensors, outputs, weights, seeds, first_index, draws));
+  for (int64_t r = 0; r < rows; ++r) outputs.push_back(fresh_like(tensors[0]));
+  run(affine_problem(tensors, outputs, weights, seeds, first_index, draws), false);
   return outputs;
+}
+
+void affine_out(std::vector<Tensor> tensors, Tensor weights, Tensor seeds, int64_t first_index, Tensor draws,
+                std::vector<Tensor> out) {
+  check_affine(tensors, weights, seeds, first_index, draws);
+  check_out(tensors, weights.size(weights.dim() - 2), out);
+  run(affine_problem(tensors, out, weights, seeds, first_index, draws), share_memory(tensors, out));
 }
 
 Tensor normal(std::vector<int64_t> shape, Tensor seeds, int64_t first_index, Tensor draw, ScalarType dtype) {
   check_normal(shape, seeds, first_index, draw, dtype);
-  Tensor output = torch::stable::empty(shape, dtype, std::nullopt, seeds.device());
-  run(normal_problem(shape, output, seeds, first_index, draw));
+  Tensor output = fresh(torch::stable::empty(shape, dtype, std::nullopt, seeds.device()));
+  run(normal_problem(output, seeds, first_index, draw), false);
   return output;
+}
+
+void normal_out(Tensor seeds, int64_t first_index, Tensor draw, Tensor out) {
+  check_normal_out(seeds, first_index, draw, out);
+  run(normal_problem(out, seeds, first_index, draw), false);
 }
 
 }  // namespace
@@ -144,5 +262,7 @@ Tensor normal(std::vector<int64_t> shape, Tensor seeds, int64_t first_index, Ten
 
 STABLE_TORCH_LIBRARY_IMPL(torchdiff, CPU, m) {
   m.impl("affine", TORCH_BOX(&torchdiff::affine));
+  m.impl("affine.out", TORCH_BOX(&torchdiff::affine_out));
   m.impl("normal", TORCH_BOX(&torchdiff::normal));
+  m.impl("normal.out", TORCH_BOX(&torchdiff::normal_out));
 }

@@ -2,6 +2,9 @@
 
 #include <torch/headeronly/core/ScalarType.h>
 
+#include <algorithm>
+#include <utility>
+
 namespace torchdiff {
 namespace {
 
@@ -35,6 +38,48 @@ void check_tensor(const char* op, const char* name, const Tensor& tensor, Scalar
                   torch::headeronly::toString(tensor.scalar_type()), "; expected ", torch::headeronly::toString(dtype));
 }
 
+// The bytes from the first to the last element. Empty for a tensor without elements.
+struct Extent {
+  uintptr_t begin, end;
+};
+
+Extent extent(const Tensor& t) {
+  const uintptr_t data = reinterpret_cast<uintptr_t>(t.const_data_ptr());
+  if (t.numel() == 0) return {data, data};
+  int64_t last = 0;  // torch has no negative strides
+  for (int64_t d = 0; d < t.dim(); ++d) last += (t.size(d) - 1) * t.stride(d);
+  return {data, data + static_cast<uintptr_t>((last + 1) * t.element_size())};
+}
+
+bool overlap(const Tensor& a, const Tensor& b) {
+  const Extent first = extent(a), second = extent(b);
+  return first.begin < second.end && second.begin < first.end;
+}
+
+// Tensors of one shape whose elements lie in the same places.
+bool same_elements(const Tensor& a, const Tensor& b) {
+  if (a.const_data_ptr() != b.const_data_ptr() || a.scalar_type() != b.scalar_type()) return false;
+  for (int64_t d = 0; d < a.dim(); ++d) {
+    if (a.size(d) > 1 && a.stride(d) != b.stride(d)) return false;
+  }
+  return true;
+}
+
+// No two elements of one tensor in one place: sorted by stride, each dimension steps over all that lies below it.
+void check_own_memory(const char* op, const std::string& name, const Tensor& t) {
+  std::vector<std::pair<int64_t, int64_t>> steps;  // stride, size
+  for (int64_t d = 0; d < t.dim(); ++d) {
+    if (t.size(d) > 1) steps.emplace_back(t.stride(d), t.size(d));
+  }
+  std::sort(steps.begin(), steps.end());
+  int64_t below = 0;  // the largest offset of the dimensions before
+  for (const auto& [stride, size] : steps) {
+    STD_TORCH_CHECK(t.numel() == 0 || stride > below, op, ": ", name, " has elements that share memory (shape ",
+                    text(t.sizes()), ", strides ", text(t.strides()), "); write into a tensor of its own");
+    below += (size - 1) * stride;
+  }
+}
+
 void check_noise(const char* op, int64_t batch, int64_t event, const Tensor& seeds, int64_t first_index,
                  const char* draws_name, const Tensor& draws, const Device& device) {
   check_tensor(op, draws_name, draws, ScalarType::Long, device);
@@ -53,6 +98,8 @@ void check_noise(const char* op, int64_t batch, int64_t event, const Tensor& see
 void check_affine(const std::vector<Tensor>& tensors, const Tensor& weights, const Tensor& seeds, int64_t first_index,
                   const Tensor& draws) {
   STD_TORCH_CHECK(!tensors.empty(), "affine: tensors is empty; give at least one tensor (B, *event)");
+  STD_TORCH_CHECK(tensors.size() <= kMostTensors, "affine: ", tensors.size(),
+                  " tensors; a call takes up to 32. Add up some of them in a call before");
   const Tensor& first = tensors[0];
   STD_TORCH_CHECK(first.dim() > 0, "affine: tensors[0] has no batch dimension; give (B, *event), or unsqueeze it");
   const Device device = first.device();
@@ -70,14 +117,58 @@ void check_affine(const std::vector<Tensor>& tensors, const Tensor& weights, con
   for (size_t d = 1; d < shape.size(); ++d) event *= shape[d];
   check_noise("affine", shape[0], event, seeds, first_index, "draws", draws, device);
   STD_TORCH_CHECK(draws.dim() == 1, "affine: draws has ", draws.dim(), " dimensions; expected one, (Q,)");
+  STD_TORCH_CHECK(draws.numel() <= kMostDraws, "affine: ", draws.numel(),
+                  " draws; a call takes up to 8. Add up some of them in a call before");
   check_tensor("affine", "weights", weights, ScalarType::Double, device);
   const int64_t dim = weights.dim(), columns = static_cast<int64_t>(tensors.size()) + draws.numel();
   STD_TORCH_CHECK((dim == 2 || dim == 3) && weights.size(dim - 2) >= 1, "affine: weights has shape ",
                   text(weights.sizes()), "; expected (R, n + Q) or (B, R, n + Q) with R >= 1");
+  STD_TORCH_CHECK(weights.size(dim - 2) <= kMostRows, "affine: weights has ", weights.size(dim - 2),
+                  " rows; a call makes up to 8. Make the others in another call");
   STD_TORCH_CHECK(weights.size(dim - 1) == columns, "affine: weights has ", weights.size(dim - 1), " columns; ",
                   tensors.size(), " tensors and ", draws.numel(), " draws need ", columns);
   STD_TORCH_CHECK(dim == 2 || weights.size(0) == shape[0], "affine: weights has ", weights.size(0),
                   " sample rows for a batch of ", shape[0]);
+}
+
+void check_out(const std::vector<Tensor>& tensors, int64_t rows, const std::vector<Tensor>& out) {
+  STD_TORCH_CHECK(static_cast<int64_t>(out.size()) == rows, "affine: out holds ", out.size(), " tensors for ", rows,
+                  " rows");
+  const Tensor& first = tensors[0];
+  for (size_t r = 0; r < out.size(); ++r) {
+    const Tensor& t = out[r];
+    STD_TORCH_CHECK(t.device() == first.device(), "affine: out[", r, "] is on ", text(t.device()), ", tensors[0] on ",
+                    text(first.device()), "; move them to one device");
+    STD_TORCH_CHECK(t.sizes() == first.sizes(), "affine: out[", r, "] has shape ", text(t.sizes()), ", tensors[0] ",
+                    text(first.sizes()), "; they must be equal");
+    STD_TORCH_CHECK(is_float(t.scalar_type()), "affine: out[", r, "] has dtype ",
+                    torch::headeronly::toString(t.scalar_type()), "; expected float32, float64, float16 or bfloat16");
+    check_own_memory("affine", "out[" + std::to_string(r) + "]", t);
+    for (size_t j = 0; j < tensors.size(); ++j) {
+      STD_TORCH_CHECK(!overlap(t, tensors[j]) || same_elements(t, tensors[j]), "affine: out[", r, "] overlaps tensors[",
+                      j, "] without being the same tensor; write into a tensor of its own");
+    }
+    for (size_t other = 0; other < r; ++other) {
+      STD_TORCH_CHECK(!overlap(t, out[other]), "affine: out[", r, "] overlaps out[", other,
+                      "]; give each row memory of its own");
+    }
+  }
+}
+
+bool share_memory(const std::vector<Tensor>& tensors, const std::vector<Tensor>& out) {
+  for (const Tensor& t : out) {
+    for (const Tensor& input : tensors) {
+      if (overlap(t, input)) return true;
+    }
+  }
+  return false;
+}
+
+void check_normal_out(const Tensor& seeds, int64_t first_index, const Tensor& draw, const Tensor& out) {
+  STD_TORCH_CHECK(out.device() == seeds.device(), "normal: out is on ", text(out.device()), ", seeds on ",
+                  text(seeds.device()), "; move them to one device");
+  check_normal({out.sizes().begin(), out.sizes().end()}, seeds, first_index, draw, out.scalar_type());
+  check_own_memory("normal", "out", out);
 }
 
 void check_normal(const std::vector<int64_t>& shape, const Tensor& seeds, int64_t first_index, const Tensor& draw,

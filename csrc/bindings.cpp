@@ -5,6 +5,8 @@
 
 #include <stdexcept>
 #include <string>
+#include <type_traits>
+#include <vector>
 
 #include "normal.h"
 #include "simd_cpu.h"
@@ -34,6 +36,7 @@ const Simd& loops(const std::string& level) {
   if (level.empty()) return best();
   if (level == portable().name) return portable();
   if (avx2() != nullptr && level == avx2()->name) return *avx2();
+  if (avx512() != nullptr && level == avx512()->name) return *avx512();
   throw std::invalid_argument("simd level '" + level + "' is not one that this machine runs; see simd_levels()");
 }
 
@@ -41,6 +44,7 @@ py::list simd_levels() {
   py::list names;
   names.append(portable().name);
   if (avx2() != nullptr) names.append(avx2()->name);
+  if (avx512() != nullptr) names.append(avx512()->name);
   return names;
 }
 
@@ -58,28 +62,39 @@ py::array_t<uint32_t> philox_rows(const WordArray& counter, const WordArray& key
   return result;
 }
 
-// radius, cos and sin of each word, by the scalar functions.
+// Of each word: its radius, and the two normals of radius 1 that it gives as the second word of a pair.
 template <typename T>
 py::tuple maps(const WordArray& words) {
   const py::ssize_t count = words.size();
-  py::array_t<T> length(count), cos(count), sin(count);
+  py::array_t<T> length(count), first(count), second(count);
   for (py::ssize_t i = 0; i < count; ++i) {
-    const uint32_t r = words.data()[i];
-    const CosSin<T> direction = angle<T>(r);
-    length.mutable_data()[i] = radius<T>(r);
-    cos.mutable_data()[i] = direction.cos;
-    sin.mutable_data()[i] = direction.sin;
+    const uint32_t w = words.data()[i];
+    if constexpr (std::is_same_v<T, float>) {
+      length.mutable_data()[i] = radius32<One>(w);
+      direction32<One>(0, w, first.mutable_data()[i], second.mutable_data()[i]);
+    } else {
+      length.mutable_data()[i] = radius64(w);
+      direction64(0, w, first.mutable_data()[i], second.mutable_data()[i]);
+    }
   }
-  return py::make_tuple(length, cos, sin);
+  return py::make_tuple(length, first, second);
 }
 
-// The normals of the first `blocks` blocks of a sample, by the loops of one simd level.
+// The normals of some blocks of a sample, by the loops of one simd level: as blocks of their own, or as a run.
 template <typename T>
 py::array_t<T> block_normals(uint64_t seed, uint64_t sample, uint64_t draw, uint32_t first_block, int blocks,
-                             const std::string& level) {
+                             const std::string& level, bool run) {
   if (blocks < 0 || blocks > kBlocks) {
     throw std::invalid_argument("normals: blocks is " + std::to_string(blocks) + "; expected 0 to " +
                                 std::to_string(kBlocks));
+  }
+  const Simd& simd = loops(level);
+  std::vector<T> values(kElements + 4 * kGroup);
+  if constexpr (std::is_same_v<T, float>) {
+    if (run) {
+      simd.run32({seed, sample, first_block}, draw, blocks, values.data());
+      return py::array_t<T>(4 * blocks, values.data());
+    }
   }
   Counters counters = {};
   for (int i = 0; i < blocks; ++i) {
@@ -87,14 +102,32 @@ py::array_t<T> block_normals(uint64_t seed, uint64_t sample, uint64_t draw, uint
     counters.sample[i] = sample;
     counters.block[i] = first_block + static_cast<uint32_t>(i);
   }
-  T values[kElements];
-  const Simd& simd = loops(level);
-  if constexpr (sizeof(T) == sizeof(float)) {
-    simd.normals32(counters, draw, (blocks + 7) / 8 * 8, values);
+  const int whole = (blocks + kGroup - 1) / kGroup * kGroup;
+  if constexpr (std::is_same_v<T, float>) {
+    simd.normals32(counters, draw, whole, values.data());
   } else {
-    simd.normals64(counters, draw, (blocks + 7) / 8 * 8, values);
+    simd.normals64(counters, draw, whole, values.data());
   }
-  return py::array_t<T>(4 * blocks, values);
+  return py::array_t<T>(4 * blocks, values.data());
+}
+
+// The float32 row sum of one simd level: columns (n, count), weights (n) float64.
+py::array_t<float> row_sum(const py::array_t<float, py::array::c_style | py::array::forcecast>& columns,
+                           const py::array_t<double, py::array::c_style | py::array::forcecast>& weights,
+                           const std::string& level) {
+  if (columns.ndim() != 2 || weights.ndim() != 1 || weights.shape(0) != columns.shape(0) || weights.shape(0) == 0) {
+    throw std::invalid_argument("row_sum: expected columns (n, count) and weights (n,), n > 0");
+  }
+  std::vector<const float*> pointers;
+  std::vector<Weight> parts;
+  for (py::ssize_t c = 0; c < columns.shape(0); ++c) {
+    pointers.push_back(columns.data() + c * columns.shape(1));
+    parts.push_back(split(weights.at(c)));
+  }
+  py::array_t<float> out(columns.shape(1));
+  loops(level).sum32({pointers.data(), parts.data(), static_cast<int>(parts.size())},
+                     static_cast<int>(columns.shape(1)), out.mutable_data());
+  return out;
 }
 
 }  // namespace
@@ -107,12 +140,14 @@ PYBIND11_MODULE(_C, m) {
   m.def("simd_levels", &simd_levels, "simd levels that this machine runs");
   m.def("philox", &philox_rows, py::arg("counter"), py::arg("key"), py::arg("rounds") = 10,
         "(n, 4) counters and (n, 2) keys, uint32, to (n, 4) words");
-  m.def("maps32", &maps<float>, py::arg("words"), "float32 radius, cos and sin of each uint32 word");
-  m.def("maps64", &maps<double>, py::arg("words"), "float64 radius, cos and sin of each uint32 word");
+  m.def("maps32", &maps<float>, py::arg("words"), "float32 radius and both normals of radius 1 of each uint32 word");
+  m.def("maps64", &maps<double>, py::arg("words"), "float64 radius and both normals of radius 1 of each uint32 word");
   m.def("normals32", &block_normals<float>, py::arg("seed"), py::arg("sample") = 0, py::arg("draw") = 0,
-        py::arg("first_block") = 0, py::arg("blocks") = kBlocks, py::arg("simd") = "",
-        "float32 normals of up to 64 blocks of one sample");
+        py::arg("first_block") = 0, py::arg("blocks") = kBlocks, py::arg("simd") = "", py::arg("run") = false,
+        "float32 normals of up to 256 blocks of one sample; run: by the loop for blocks in sequence");
   m.def("normals64", &block_normals<double>, py::arg("seed"), py::arg("sample") = 0, py::arg("draw") = 0,
-        py::arg("first_block") = 0, py::arg("blocks") = kBlocks, py::arg("simd") = "",
-        "float64 normals of up to 64 blocks of one sample");
+        py::arg("first_block") = 0, py::arg("blocks") = kBlocks, py::arg("simd") = "", py::arg("run") = false,
+        "float64 normals of up to 256 blocks of one sample");
+  m.def("row_sum", &row_sum, py::arg("columns"), py::arg("weights"), py::arg("simd") = "",
+        "float32 row sum of columns (n, count) with weights (n,)");
 }

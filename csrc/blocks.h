@@ -4,7 +4,10 @@
 
 #include <torch/headeronly/core/ScalarType.h>
 
+#include <type_traits>
+
 #include "affine.h"
+#include "convert.h"
 #include "normal.h"
 #include "problem.h"
 
@@ -70,34 +73,48 @@ TORCHDIFF_INLINE int64_t offset_of(const BlockProblem& problem, const BlockColum
   return offset;
 }
 
-TORCHDIFF_INLINE double load(const BlockColumn& column, int64_t offset) {
+template <typename T>
+TORCHDIFF_INLINE T load(const BlockColumn& column, int64_t offset) {
   switch (column.dtype) {
     case ScalarType::Float:
-      return widen(reinterpret_cast<const float*>(column.data)[offset]);
+      return convert<T>(reinterpret_cast<const float*>(column.data)[offset]);
     case ScalarType::Double:
-      return widen(reinterpret_cast<const double*>(column.data)[offset]);
+      return convert<T>(reinterpret_cast<const double*>(column.data)[offset]);
     case ScalarType::Half:
-      return widen(reinterpret_cast<const torch::headeronly::Half*>(column.data)[offset]);
+      return convert<T>(reinterpret_cast<const torch::headeronly::Half*>(column.data)[offset]);
     default:
-      return widen(reinterpret_cast<const torch::headeronly::BFloat16*>(column.data)[offset]);
+      return convert<T>(reinterpret_cast<const torch::headeronly::BFloat16*>(column.data)[offset]);
   }
 }
 
-TORCHDIFF_INLINE void store(const BlockColumn& column, int64_t offset, double value) {
+template <typename T>
+TORCHDIFF_INLINE void store(const BlockColumn& column, int64_t offset, T value) {
   switch (column.dtype) {
     case ScalarType::Float:
-      reinterpret_cast<float*>(column.data)[offset] = narrow<float>(value);
+      reinterpret_cast<float*>(column.data)[offset] = convert<float>(value);
       break;
     case ScalarType::Double:
-      reinterpret_cast<double*>(column.data)[offset] = value;
+      reinterpret_cast<double*>(column.data)[offset] = convert<double>(value);
       break;
     case ScalarType::Half:
-      reinterpret_cast<torch::headeronly::Half*>(column.data)[offset] = narrow<torch::headeronly::Half>(value);
+      reinterpret_cast<torch::headeronly::Half*>(column.data)[offset] = convert<torch::headeronly::Half>(value);
       break;
     default:
-      reinterpret_cast<torch::headeronly::BFloat16*>(column.data)[offset] = narrow<torch::headeronly::BFloat16>(value);
+      reinterpret_cast<torch::headeronly::BFloat16*>(column.data)[offset] = convert<torch::headeronly::BFloat16>(value);
   }
 }
+
+// A row sum under way, in float or double.
+struct Sum32 {
+  Sum<One> sum = {0.0f, 0.0f};
+  TORCHDIFF_INLINE void add_column(double weight, float value) { accumulate(sum, split(weight), value); }
+  TORCHDIFF_INLINE float add_state(double weight, float value) const { return finish(sum, split(weight), value); }
+};
+struct Sum64 {
+  double sum = 0.0;
+  TORCHDIFF_INLINE void add_column(double weight, double value) { sum = accumulate(sum, weight, value); }
+  TORCHDIFF_INLINE double add_state(double weight, double value) const { return accumulate(sum, weight, value); }
+};
 
 // Rows first_row to first_row + ROWS - 1 of block `index`; Normal is float or double. More rows than ROWS make their
 // noise again, in another thread, which is cheaper than the registers to keep it.
@@ -112,41 +129,40 @@ TORCHDIFF_INLINE void run_block(const BlockProblem& problem, int64_t index, int 
   const double* weights = problem.weights;
   if (problem.weights_per_sample) weights += sample * problem.rows * columns;
 
-  double sum[ROWS][4] = {};
-  double values[4];
-  for (int c = 0; c < columns; ++c) {
+  typename std::conditional<std::is_same<Normal, float>::value, Sum32, Sum64>::type sum[ROWS][4];
+  Normal values[4];
+  for (int c = columns - 1; c >= 0; --c) {
     if (c < problem.inputs) {
       TORCHDIFF_UNROLL
       for (int lane = 0; lane < 4; ++lane) {
         values[lane] =
-            lane < lanes ? load(problem.columns[c], offset_of(problem, problem.columns[c], begin + lane)) : 0;
+            lane < lanes ? load<Normal>(problem.columns[c], offset_of(problem, problem.columns[c], begin + lane)) : 0;
       }
     } else {
       const uint64_t seed = static_cast<uint64_t>(problem.seeds[problem.seed_per_sample ? sample : 0]);
       const uint64_t draw = static_cast<uint64_t>(problem.draw_numbers[c - problem.inputs]);
       const uint64_t number = problem.first_index + (problem.seed_per_sample ? 0 : static_cast<uint64_t>(sample));
-      Normal normals[4];
-      box_muller(block_words(seed, draw, number, static_cast<uint32_t>(block)), normals);
-      for (int lane = 0; lane < 4; ++lane) values[lane] = widen(normals[lane]);
+      box_muller(block_words(seed, draw, number, static_cast<uint32_t>(block)), values);
     }
+    if (c == 0) break;
     TORCHDIFF_UNROLL
     for (int r = 0; r < ROWS; ++r) {
       // Rows past the last repeat it and are not stored: a break would keep `sum` out of the registers.
       const int row = first_row + r < problem.rows ? first_row + r : problem.rows - 1;
-      const double weight = weights == nullptr ? 1.0 : weights[row * columns + c];
       TORCHDIFF_UNROLL
-      for (int lane = 0; lane < 4; ++lane) {
-        sum[r][lane] = c == 0 ? mul(weight, values[lane]) : accumulate(sum[r][lane], weight, values[lane]);
-      }
+      for (int lane = 0; lane < 4; ++lane) sum[r][lane].add_column(weights[row * columns + c], values[lane]);
     }
   }
   TORCHDIFF_UNROLL
   for (int r = 0; r < ROWS; ++r) {
     if (first_row + r < problem.rows) {
+      const double weight = weights == nullptr ? 1.0 : weights[(first_row + r) * columns];
       const BlockColumn& column = problem.columns[problem.inputs + first_row + r];
       TORCHDIFF_UNROLL
       for (int lane = 0; lane < 4; ++lane) {
-        if (lane < lanes) store(column, offset_of(problem, column, begin + lane), sum[r][lane]);
+        if (lane < lanes) {
+          store(column, offset_of(problem, column, begin + lane), sum[r][lane].add_state(weight, values[lane]));
+        }
       }
     }
   }

@@ -1,9 +1,9 @@
-// Between tensors of any dtype and layout and the float64 buffers in which the CPU loops work.
+// Between tensors of any dtype and layout and the float or double buffers in which the CPU loops work.
 #pragma once
 
 #include <algorithm>
 
-#include "affine.h"
+#include "convert.h"
 #include "layout.h"
 
 namespace torchdiff {
@@ -40,31 +40,39 @@ inline void for_runs(const Column& column, const std::vector<int64_t>& sizes, in
   }
 }
 
-inline void load(const Column& column, const std::vector<int64_t>& sizes, int64_t begin, int count, double* values) {
+template <typename T>
+inline void load(const Column& column, const std::vector<int64_t>& sizes, int64_t begin, int count, T* values) {
   with_type(column.dtype, [&](auto zero) {
-    using T = decltype(zero);
-    for_runs<const T>(column, sizes, begin, count, [values](const T* data, int64_t step, int at, int run) {
+    using From = decltype(zero);
+    for_runs<const From>(column, sizes, begin, count, [values](const From* data, int64_t step, int at, int run) {
       if (step == 1) {
-        for (int i = 0; i < run; ++i) values[at + i] = widen(data[i]);
+        for (int i = 0; i < run; ++i) values[at + i] = convert<T>(data[i]);
       } else {
-        for (int i = 0; i < run; ++i) values[at + i] = widen(data[i * step]);
+        for (int i = 0; i < run; ++i) values[at + i] = convert<T>(data[i * step]);
       }
     });
   });
 }
 
-inline void store(const Column& column, const std::vector<int64_t>& sizes, int64_t begin, int count,
-                  const double* values) {
+template <typename T>
+inline void store(const Column& column, const std::vector<int64_t>& sizes, int64_t begin, int count, const T* values) {
   with_type(column.dtype, [&](auto zero) {
-    using T = decltype(zero);
-    for_runs<T>(column, sizes, begin, count, [values](T* data, int64_t step, int at, int run) {
+    using To = decltype(zero);
+    for_runs<To>(column, sizes, begin, count, [values](To* data, int64_t step, int at, int run) {
       if (step == 1) {
-        for (int i = 0; i < run; ++i) data[i] = narrow<T>(values[at + i]);
+        for (int i = 0; i < run; ++i) data[i] = convert<To>(values[at + i]);
       } else {
-        for (int i = 0; i < run; ++i) data[i * step] = narrow<T>(values[at + i]);
+        for (int i = 0; i < run; ++i) data[i * step] = convert<To>(values[at + i]);
       }
     });
   });
+}
+
+// The elements [begin, ...) of a column as they lie in memory, or null where they must be loaded first.
+template <typename T>
+inline T* in_place(const Column& column, int64_t begin) {
+  constexpr ScalarType own = sizeof(T) == sizeof(double) ? ScalarType::Double : ScalarType::Float;
+  return column.flat && column.dtype == own ? reinterpret_cast<T*>(column.data) + begin : nullptr;
 }
 
 }  // namespace torchdiff

@@ -17,6 +17,11 @@
 #define TORCHDIFF_UNROLL
 #define TORCHDIFF_INLINE inline __attribute__((always_inline))
 #endif
+#if defined(__clang__)
+#define TORCHDIFF_UNROLL_ROUNDS _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define TORCHDIFF_UNROLL_ROUNDS _Pragma("GCC unroll 10")
+#endif
 
 namespace torchdiff {
 
@@ -99,5 +104,56 @@ TORCHDIFF_INLINE To bits_as(From value) {
   memcpy(&result, &value, sizeof(To));
   return result;
 }
+
+// What the shared arithmetic is written on: float32 values, 32-bit integers, and words of Philox. One lane here, for
+// CUDA threads and portable loops; pack_avx2.h and pack_avx512.h have the same names on 8 and 16 lanes.
+struct One {
+  using Real = float;
+  using Bits = uint32_t;
+  using Mask = bool;
+  using Word = uint32_t;  // of which the low 32 bits count
+  using Product = uint64_t;
+
+  static TORCHDIFF_INLINE Real real(float a) { return a; }
+  static TORCHDIFF_INLINE Real fma(Real a, Real b, Real c) { return fma_rn(a, b, c); }
+  static TORCHDIFF_INLINE Real mul(Real a, Real b) { return torchdiff::mul(a, b); }
+  static TORCHDIFF_INLINE Real add(Real a, Real b) { return torchdiff::add(a, b); }
+  static TORCHDIFF_INLINE Real sub(Real a, Real b) { return torchdiff::sub(a, b); }
+  static TORCHDIFF_INLINE Real square_root(Real a) { return torchdiff::square_root(a); }
+  static TORCHDIFF_INLINE Real from_int(Bits a) { return static_cast<float>(static_cast<int32_t>(a)); }
+  static TORCHDIFF_INLINE Real select(Mask m, Real a, Real b) { return m ? a : b; }
+  static TORCHDIFF_INLINE Real keep(Mask m, Real a) { return m ? a : 0.0f; }
+
+  static TORCHDIFF_INLINE Bits bits(uint32_t a) { return a; }
+  static TORCHDIFF_INLINE Bits bits_of(Real a) { return bits_as<uint32_t>(a); }
+  static TORCHDIFF_INLINE Real real_of(Bits a) { return bits_as<float>(a); }
+  template <int n>
+  static TORCHDIFF_INLINE Bits left(Bits a) {
+    return a << n;
+  }
+  template <int n>
+  static TORCHDIFF_INLINE Bits right(Bits a) {
+    return a >> n;
+  }
+  template <int n>
+  static TORCHDIFF_INLINE Bits right_signed(Bits a) {
+    return static_cast<uint32_t>(static_cast<int32_t>(a) >> n);
+  }
+  static TORCHDIFF_INLINE Bits minus(Bits a, Bits b) { return a - b; }
+  static TORCHDIFF_INLINE Bits both(Bits a, Bits b) { return a & b; }
+  static TORCHDIFF_INLINE Bits either(Bits a, Bits b) { return a | b; }
+  static TORCHDIFF_INLINE Bits differ(Bits a, Bits b) { return a ^ b; }
+  static TORCHDIFF_INLINE Bits differ_where(Mask m, Bits a, Bits b) { return m ? a ^ b : a; }
+  static TORCHDIFF_INLINE Mask less(Bits a, Bits b) { return static_cast<int32_t>(a) < static_cast<int32_t>(b); }
+  static TORCHDIFF_INLINE Mask negative(Bits a) { return static_cast<int32_t>(a) < 0; }
+  static TORCHDIFF_INLINE Mask opposite(Mask m) { return !m; }
+
+  static TORCHDIFF_INLINE Word word(uint32_t a) { return a; }
+  static TORCHDIFF_INLINE Product product(Word a, uint32_t b) { return uint64_t{a} * b; }
+  static TORCHDIFF_INLINE Word low(Product a) { return static_cast<uint32_t>(a); }
+  static TORCHDIFF_INLINE Word high(Product a) { return static_cast<uint32_t>(a >> 32); }
+  static TORCHDIFF_INLINE Word differ3(Word a, Word b, Word c) { return a ^ b ^ c; }
+  static TORCHDIFF_INLINE Word plus(Word a, uint32_t b) { return a + b; }
+};
 
 }  // namespace torchdiff

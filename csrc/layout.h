@@ -23,9 +23,9 @@ struct Layout {
   std::vector<Column> columns;
 };
 
-// Dimension d joins d - 1 where every tensor steps over it as one: the common contiguous case becomes one dimension.
-// The first `inputs` tensors are only read.
-inline Layout join(const std::vector<Tensor>& tensors, size_t inputs) {
+// The dimensions in the order given, outermost first. One joins the one before where every tensor steps over both as
+// over one: the common contiguous case becomes one dimension. The first `inputs` tensors are only read.
+inline Layout join(const std::vector<Tensor>& tensors, size_t inputs, const std::vector<size_t>& order) {
   Layout layout;
   for (size_t j = 0; j < tensors.size(); ++j) {
     // const_data_ptr: asking for a mutable one would copy a lazily cloned input
@@ -33,7 +33,7 @@ inline Layout join(const std::vector<Tensor>& tensors, size_t inputs) {
     layout.columns.push_back({static_cast<char*>(data), tensors[j].scalar_type(), {}, false});
   }
   const auto sizes = tensors[0].sizes();
-  for (size_t d = 0; d < sizes.size(); ++d) {
+  for (const size_t d : order) {
     if (sizes[d] == 1) continue;
     bool joins = !layout.sizes.empty();
     for (size_t j = 0; j < tensors.size() && joins; ++j) {

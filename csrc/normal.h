@@ -1,10 +1,14 @@
 // Words to normals by Box-Muller, in a fixed sequence of IEEE operations without branches or library calls.
 //
-//   radius(r) = sqrt(-2 ln u),  u = (r + 1/2) / 2^32         cos and sin of  2 pi (r + 1/2) / 2^32
+// Of two words r and w:
+//   radius = sqrt(-2 ln u),  u = (a + 1/2) / 2^31,  a = r >> 1;  the low bit of r is a sign
+//   angle  = (pi / 2) t,     t = (b + 1/2) / 2^31 - 1/2 in quarter turns, b = (w + 2^30) mod 2^31;  the top bit of w
+//   swaps the two normals are radius * (+-cos, sin), or with the swap radius * (sin, +-cos)
 //
-// torchdiff/ops/boxmuller.py says the same in plain torch. Changing any operation changes the bits of every sample:
-// raise kNoiseVersion then. The polynomials are minimax fits to relative errors of 2^-27.4 (log, float32), 2^-28 (sin),
-// 2^-34 (cos), and 2^-58 in float64. Against exact values over all 2^32 words: radius 1.40 ulp, cos and sin 1.37 ulp.
+// So the polynomials see an eighth of a turn to either side, and the other bits turn it by quarters. u ends at 2^-32,
+// the radius at 6.6604. torchdiff/ops/boxmuller.py says the same in plain torch. Changing any operation changes the
+// bits of every sample: raise kNoiseVersion then. The polynomials are minimax fits to relative errors of 2^-25.7 (log),
+// 2^-27.9 (sin) and 2^-24.6 (cos), and 2^-58 in float64; make check-normals prints the errors over all 2^32 words.
 #pragma once
 
 #include "philox.h"
@@ -13,59 +17,86 @@ namespace torchdiff {
 
 constexpr int kNoiseVersion = 1;
 
+// u > sqrt(1/2): from there on ln u is taken from the distance to 1, and keeps all its digits near u = 1.
+constexpr uint32_t kUpper = 0x5A82799A;
+
+template <typename Pack>
+TORCHDIFF_INLINE typename Pack::Real radius32(typename Pack::Bits r) {
+  const auto a = Pack::template right<1>(r);
+  const auto lower = Pack::less(a, Pack::bits(kUpper));
+  const auto end = Pack::differ_where(Pack::opposite(lower), a, Pack::bits(0x7FFFFFFF));      // steps to the nearer end
+  const auto x = Pack::fma(Pack::from_int(end), Pack::real(0x1p-30f), Pack::real(0x1p-31f));  // 2 u, or 2 (1 - u)
+  // 2 u = 2^e m with m in [sqrt 2, 2 sqrt 2): -2 ln u = h + h^2 p(h) - 2 ln 2 e, where h = 2 - m, or h = x and e = 0
+  const auto bits = Pack::bits_of(x);
+  const auto above = Pack::minus(bits, Pack::bits(0x3FB504F3));
+  const auto m = Pack::real_of(Pack::minus(bits, Pack::both(above, Pack::bits(0xFF800000))));
+  const auto e = Pack::keep(lower, Pack::from_int(Pack::template right_signed<23>(above)));
+  const auto h = Pack::select(lower, Pack::sub(Pack::real(2.0f), m), x);
+  auto p = Pack::real(0x1.76934cp-12f);
+  p = Pack::fma(p, h, Pack::real(0x1.2cb8c8p-10f));
+  p = Pack::fma(p, h, Pack::real(0x1.317040p-9f));
+  p = Pack::fma(p, h, Pack::real(0x1.51faccp-8f));
+  p = Pack::fma(p, h, Pack::real(0x1.98b55cp-7f));
+  p = Pack::fma(p, h, Pack::real(0x1.000f02p-5f));
+  p = Pack::fma(p, h, Pack::real(0x1.55579ap-4f));
+  p = Pack::fma(p, h, Pack::real(0x1.ffffc8p-3f));
+  // 2 ln 2 in one part: its float32 is off by 2^-28.4 only
+  return Pack::square_root(Pack::fma(e, Pack::real(-0x1.62e430p+0f), Pack::fma(Pack::mul(h, h), p, h)));
+}
+
 template <typename T>
 struct CosSin {
   T cos, sin;
 };
 
-// u > 1/2, and the distance of the word to the nearer end: measured from the end 1, ln u keeps all its digits near
-// u = 1. The distance fits a signed int, which AVX2 can convert.
-TORCHDIFF_INLINE bool upper_half(uint32_t r) { return static_cast<int32_t>(r) < 0; }
-TORCHDIFF_INLINE int32_t distance_to_end(uint32_t r) { return static_cast<int32_t>(upper_half(r) ? ~r : r); }
-
-constexpr float kFold = 0x1.2bec34p-2f;  // 1 - sqrt(1/2): keeps f, the argument of log1p, in [-0.2929, 0.4143]
-
-// ln u = e ln 2 + log1p(f): u = x = 2^e m in the lower half of the words, u = 1 - x in the upper. All exact.
-template <typename T>
-TORCHDIFF_INLINE void reduce(bool upper, T x, T m, T& e, T& f) {
-  const bool folded = x >= static_cast<T>(kFold);
-  const T scale = folded ? T(2) : T(1);
-  const T f_upper = sub(sub(scale, T(1)), mul(x, scale));
-  const T e_upper = folded ? T(-1) : T(0);
-  f = upper ? f_upper : sub(m, T(1));
-  e = upper ? e_upper : e;
+// The eighth of a turn to either side that the low 31 bits of w say.
+template <typename Pack>
+TORCHDIFF_INLINE CosSin<typename Pack::Real> angle32(typename Pack::Bits w) {
+  const auto turns = Pack::either(Pack::template left<1>(w), Pack::bits(1));  // odd, so that t and -t are as frequent
+  const auto t = Pack::mul(Pack::from_int(turns), Pack::real(0x1p-32f));
+  const auto z = Pack::mul(t, t);
+  auto q = Pack::fma(Pack::real(-0x1.2db5ccp-8f), z, Pack::real(0x1.465facp-4f));
+  q = Pack::fma(q, z, Pack::real(-0x1.4abbbep-1f));
+  q = Pack::fma(q, z, Pack::real(-0x1.777a5cp-25f));  // pi / 2, low part
+  auto c = Pack::fma(Pack::real(-0x1.4e78bep-6f), z, Pack::real(0x1.03b058p-2f));
+  c = Pack::fma(c, z, Pack::real(-0x1.3bd39cp+0f));
+  return {Pack::fma(c, z, Pack::real(1.0f)), Pack::fma(t, Pack::real(0x1.921fb6p+0f), Pack::mul(t, q))};
 }
 
-TORCHDIFF_INLINE float radius32(uint32_t r) {
-  const float x = fma_rn(static_cast<float>(distance_to_end(r)), 0x1p-32f, 0x1p-33f);
-  const int32_t bits = bits_as<int32_t>(x);
-  const int32_t exponent = (bits - 0x3F3504F3) >> 23;  // of x / sqrt(1/2), so that m lies in [0.7071, 1.4143)
-  const float m = bits_as<float>(bits - static_cast<int32_t>(static_cast<uint32_t>(exponent) << 23));
-  float e = static_cast<float>(exponent), f;
-  reduce(upper_half(r), x, m, e, f);
-  const float s = mul(f, f);
-  float p = -0x1.38b618p-4f;
-  p = fma_rn(p, f, 0x1.055b8ap-3f);
-  p = fma_rn(p, f, -0x1.0d8534p-3f);
-  p = fma_rn(p, f, 0x1.22da18p-3f);
-  p = fma_rn(p, f, -0x1.547246p-3f);
-  p = fma_rn(p, f, 0x1.99a008p-3f);
-  p = fma_rn(p, f, -0x1.000226p-2f);
-  p = fma_rn(p, f, 0x1.555554p-2f);
-  float q = fma_rn(mul(s, f), p, mul(s, -0.5f));
-  q = fma_rn(e, 0x1.7f7d1cp-20f, q);                   // ln 2, low part
-  const float y = fma_rn(e, 0x1.62e4p-1f, add(f, q));  // ln 2, high part: 17 bits, exact times e
-  return square_root(mul(y, -2.0f));
+// The two normals of radius 1: the sign is in the low bit of r, the swap in the top bit of w.
+template <typename Pack>
+TORCHDIFF_INLINE void direction32(typename Pack::Bits r, typename Pack::Bits w, typename Pack::Real& first,
+                                  typename Pack::Real& second) {
+  const auto direction = angle32<Pack>(w);
+  const auto cos = Pack::real_of(Pack::differ(Pack::bits_of(direction.cos), Pack::template left<31>(r)));
+  const auto swap = Pack::negative(w);
+  first = Pack::select(swap, direction.sin, cos);
+  second = Pack::select(swap, cos, direction.sin);
 }
 
+// The two normals of the words r and w.
+template <typename Pack>
+TORCHDIFF_INLINE void box_muller_pair(typename Pack::Bits r, typename Pack::Bits w, typename Pack::Real& first,
+                                      typename Pack::Real& second) {
+  const auto length = radius32<Pack>(r);
+  direction32<Pack>(r, w, first, second);
+  first = Pack::mul(length, first);
+  second = Pack::mul(length, second);
+}
+
+// The float64 maps, from the same words; ln u = e ln 2 + log1p(f), all of e and f exact.
 TORCHDIFF_INLINE double radius64(uint32_t r) {
-  const double x = add(mul(static_cast<double>(distance_to_end(r)), 0x1p-32), 0x1p-33);
+  const uint32_t a = r >> 1;
+  const bool upper = a >= 0x40000000u;
+  const double x = add(mul(static_cast<double>(static_cast<int32_t>(upper ? a ^ 0x7FFFFFFFu : a)), 0x1p-31), 0x1p-32);
   const int64_t bits = bits_as<int64_t>(x);
   const int32_t exponent = (static_cast<int32_t>(bits >> 32) - 0x3FE6A09E) >> 20;
   const double m =
       bits_as<double>(bits - static_cast<int64_t>(static_cast<uint64_t>(static_cast<int64_t>(exponent)) << 52));
-  double e = exponent, f;
-  reduce(upper_half(r), x, m, e, f);
+  const bool folded = x >= 0x1.2bec34p-2;  // 1 - sqrt(1/2): keeps f in [-0.2929, 0.4143]
+  const double scale = folded ? 2.0 : 1.0;
+  const double f = upper ? sub(sub(scale, 1.0), mul(x, scale)) : sub(m, 1.0);
+  const double e = upper ? (folded ? -1.0 : 0.0) : static_cast<double>(exponent);
   const double h = mul(mul(f, f), 0.5);
   const double s = divide(f, add(f, 2.0));
   const double z = mul(s, s);
@@ -81,34 +112,8 @@ TORCHDIFF_INLINE double radius64(uint32_t r) {
   return square_root(mul(y, -2.0));
 }
 
-// The angle in quarter turns: the low 30 bits of the word, read with sign, are the rest beyond the nearest whole
-// number of them, in units of 2^-32 after the shift; the bit set is the 1/2 of r + 1/2.
-TORCHDIFF_INLINE int32_t rest_of_turn(uint32_t r) { return static_cast<int32_t>((r << 2) | 2u); }
-
-template <typename T>
-TORCHDIFF_INLINE CosSin<T> turn(uint32_t r, T cos, T sin) {
-  const uint32_t quadrant = (r + 0x20000000u) >> 30;
-  const bool odd = (quadrant & 1u) != 0;
-  const T c = odd ? sin : cos;
-  const T s = odd ? cos : sin;
-  return {((quadrant + 1u) & 2u) != 0 ? -c : c, (quadrant & 2u) != 0 ? -s : s};
-}
-
-TORCHDIFF_INLINE CosSin<float> angle32(uint32_t r) {
-  const float t = mul(static_cast<float>(rest_of_turn(r)), 0x1p-32f);
-  const float z = mul(t, t);
-  float p = fma_rn(z, -0x1.2dd046p-8f, 0x1.466032p-4f);
-  p = fma_rn(p, z, -0x1.4abbc0p-1f);
-  p = fma_rn(p, z, -0x1.777a5cp-25f);  // pi / 2, low part
-  const float sin = fma_rn(t, 0x1.921fb6p+0f, mul(t, p));
-  float c = fma_rn(z, 0x1.d9f7bcp-11f, -0x1.55c664p-6f);
-  c = fma_rn(c, z, 0x1.03c1dep-2f);
-  c = fma_rn(c, z, -0x1.3bd3ccp+0f);
-  return turn(r, fma_rn(z, c, 1.0f), sin);
-}
-
-TORCHDIFF_INLINE CosSin<double> angle64(uint32_t r) {
-  const double t = mul(static_cast<double>(rest_of_turn(r)), 0x1p-32);
+TORCHDIFF_INLINE CosSin<double> angle64(uint32_t w) {
+  const double t = mul(static_cast<double>(static_cast<int32_t>((w << 1) | 1u)), 0x1p-32);
   const double z = mul(t, t);
   double p = 0x1.e403cfd58c467p-25;
   p = add(mul(p, z), -0x1.e300a657ff999p-19);
@@ -125,40 +130,35 @@ TORCHDIFF_INLINE CosSin<double> angle64(uint32_t r) {
   c = add(mul(c, z), -0x1.55d3c7e3c95bcp-6);
   c = add(mul(c, z), 0x1.03c1f081b5ab0p-2);
   c = add(mul(c, z), -0x1.3bd3cc9be45dep+0);
-  return turn(r, add(mul(z, c), 1.0), sin);
+  return {add(mul(z, c), 1.0), sin};
 }
 
-template <typename T>
-TORCHDIFF_INLINE T radius(uint32_t r);
-template <>
-TORCHDIFF_INLINE float radius<float>(uint32_t r) {
-  return radius32(r);
-}
-template <>
-TORCHDIFF_INLINE double radius<double>(uint32_t r) {
-  return radius64(r);
-}
-
-template <typename T>
-TORCHDIFF_INLINE CosSin<T> angle(uint32_t r);
-template <>
-TORCHDIFF_INLINE CosSin<float> angle<float>(uint32_t r) {
-  return angle32(r);
-}
-template <>
-TORCHDIFF_INLINE CosSin<double> angle<double>(uint32_t r) {
-  return angle64(r);
+TORCHDIFF_INLINE void direction64(uint32_t r, uint32_t w, double& first, double& second) {
+  const CosSin<double> direction = angle64(w);
+  const double cos = (r & 1u) != 0 ? -direction.cos : direction.cos;
+  const bool swap = (w >> 31) != 0;
+  first = swap ? direction.sin : cos;
+  second = swap ? cos : direction.sin;
 }
 
 // Four words to the four normals of a block.
 template <typename T>
-TORCHDIFF_INLINE void box_muller(const Words& words, T* z) {
+TORCHDIFF_INLINE void box_muller(const Words& words, T* z);
+
+template <>
+TORCHDIFF_INLINE void box_muller<float>(const Words& words, float* z) {
+  box_muller_pair<One>(words.at[0], words.at[1], z[0], z[1]);
+  box_muller_pair<One>(words.at[2], words.at[3], z[2], z[3]);
+}
+
+template <>
+TORCHDIFF_INLINE void box_muller<double>(const Words& words, double* z) {
   TORCHDIFF_UNROLL
   for (int pair = 0; pair < 2; ++pair) {
-    const T length = radius<T>(words.at[2 * pair]);
-    const CosSin<T> direction = angle<T>(words.at[2 * pair + 1]);
-    z[2 * pair] = mul(length, direction.cos);
-    z[2 * pair + 1] = mul(length, direction.sin);
+    const double length = radius64(words.at[2 * pair]);
+    direction64(words.at[2 * pair], words.at[2 * pair + 1], z[2 * pair], z[2 * pair + 1]);
+    z[2 * pair] = mul(length, z[2 * pair]);
+    z[2 * pair + 1] = mul(length, z[2 * pair + 1]);
   }
 }
 

@@ -8,23 +8,45 @@
 
 namespace torchdiff {
 
+constexpr int kRounds = 10;
+
 struct Words {
   uint32_t at[4];
 };
 
-TORCHDIFF_INLINE Words philox(Words counter, uint32_t k0, uint32_t k1, int rounds = 10) {
-  uint32_t c0 = counter.at[0], c1 = counter.at[1], c2 = counter.at[2], c3 = counter.at[3];
+// The keys of each round; the same for all blocks of a sample, so that loops over blocks make them once.
+struct RoundKeys {
+  uint32_t first[kRounds], second[kRounds];
+};
+
+TORCHDIFF_INLINE RoundKeys round_keys(uint64_t key) {
+  RoundKeys keys;
+  for (int round = 0; round < kRounds; ++round) {
+    keys.first[round] = static_cast<uint32_t>(key) + 0x9E3779B9u * static_cast<uint32_t>(round);
+    keys.second[round] = static_cast<uint32_t>(key >> 32) + 0xBB67AE85u * static_cast<uint32_t>(round);
+  }
+  return keys;
+}
+
+// One round on words of any pack. k0 and k1 are words of the same pack.
+template <typename Pack>
+TORCHDIFF_INLINE void philox_round(typename Pack::Word* c, typename Pack::Word k0, typename Pack::Word k1) {
+  const auto p0 = Pack::product(c[0], 0xD2511F53);
+  const auto p1 = Pack::product(c[2], 0xCD9E8D57);
+  const auto c1 = c[1], c3 = c[3];
+  c[0] = Pack::differ3(Pack::high(p1), c1, k0);
+  c[1] = Pack::low(p1);
+  c[2] = Pack::differ3(Pack::high(p0), c3, k1);
+  c[3] = Pack::low(p0);
+}
+
+TORCHDIFF_INLINE Words philox(Words counter, uint32_t k0, uint32_t k1, int rounds = kRounds) {
   for (int round = 0; round < rounds; ++round) {
-    const uint64_t p0 = uint64_t{0xD2511F53} * c0;
-    const uint64_t p1 = uint64_t{0xCD9E8D57} * c2;
-    c0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0;
-    c1 = static_cast<uint32_t>(p1);
-    c2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
-    c3 = static_cast<uint32_t>(p0);
+    philox_round<One>(counter.at, k0, k1);
     k0 += 0x9E3779B9;
     k1 += 0xBB67AE85;
   }
-  return {{c0, c1, c2, c3}};
+  return counter;
 }
 
 // Draws beyond 32 bits advance the key. The factor is odd, so no two high words of a seed share a key.

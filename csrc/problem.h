@@ -3,6 +3,8 @@
 
 #include <torch/csrc/stable/ops.h>
 
+#include <algorithm>
+
 #include "arguments.h"
 #include "layout.h"
 
@@ -12,7 +14,7 @@ struct Problem {
   int64_t batch, event;  // samples, and elements of each
   int inputs, rows, draws;
   Layout layout;   // columns: the inputs, then the outputs
-  bool wide;       // the noise is the float64 normal, because one of the inputs is float64
+  bool wide;       // sums and noise are float64, because one of the inputs is
   Tensor weights;  // (rows, inputs + draws) or (batch, rows, inputs + draws); unused by normal, whose weight is 1
   bool weights_per_sample;
   Tensor seeds;
@@ -31,17 +33,34 @@ inline Tensor dense(const Tensor& tensor) {
   return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor);
 }
 
+// The dimensions as they are, outermost first.
+inline std::vector<size_t> logical_order(const Tensor& tensor) {
+  std::vector<size_t> order(tensor.dim());
+  for (size_t d = 0; d < order.size(); ++d) order[d] = d;
+  return order;
+}
+
+// The dimensions as they lie in the memory of a tensor: for rows that depend on no index, any order of elements will
+// do.
+inline std::vector<size_t> memory_order(const Tensor& tensor) {
+  std::vector<size_t> order = logical_order(tensor);
+  const auto strides = tensor.strides();
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return strides[a] > strides[b]; });
+  return order;
+}
+
 inline Problem affine_problem(const std::vector<Tensor>& tensors, const std::vector<Tensor>& outputs,
                               const Tensor& weights, const Tensor& seeds, int64_t first_index, const Tensor& draws) {
   const std::vector<int64_t> shape(tensors[0].sizes().begin(), tensors[0].sizes().end());
   std::vector<Tensor> all = tensors;
   all.insert(all.end(), outputs.begin(), outputs.end());
+  const bool by_sample = draws.numel() > 0 || weights.dim() == 3;
   Problem problem{shape[0],
                   event_size(shape),
                   static_cast<int>(tensors.size()),
                   static_cast<int>(outputs.size()),
                   static_cast<int>(draws.numel()),
-                  join(all, tensors.size()),
+                  join(all, tensors.size(), by_sample ? logical_order(tensors[0]) : memory_order(tensors[0])),
                   false,
                   dense(weights),
                   weights.dim() == 3,
@@ -50,7 +69,7 @@ inline Problem affine_problem(const std::vector<Tensor>& tensors, const std::vec
                   static_cast<uint64_t>(first_index),
                   dense(draws)};
   for (const Tensor& tensor : tensors) problem.wide = problem.wide || tensor.scalar_type() == ScalarType::Double;
-  if (problem.draws == 0 && !problem.weights_per_sample) {
+  if (!by_sample) {
     // Nothing depends on the sample: one long sample spares the padding of each to whole blocks of four.
     problem.event *= problem.batch;
     problem.batch = 1;
@@ -58,15 +77,15 @@ inline Problem affine_problem(const std::vector<Tensor>& tensors, const std::vec
   return problem;
 }
 
-inline Problem normal_problem(const std::vector<int64_t>& shape, const Tensor& output, const Tensor& seeds,
-                              int64_t first_index, const Tensor& draw) {
+inline Problem normal_problem(const Tensor& output, const Tensor& seeds, int64_t first_index, const Tensor& draw) {
+  const std::vector<int64_t> shape(output.sizes().begin(), output.sizes().end());
   const bool wide = output.scalar_type() == ScalarType::Double;
   return {shape[0],
           event_size(shape),
           0,
           1,
           1,
-          join({output}, 0),
+          join({output}, 0, logical_order(output)),
           wide,
           draw,
           false,

@@ -1,32 +1,66 @@
-// The three inner loops of the CPU kernels, compiled once for any x86-64 (or other) CPU and once for AVX2 with fma.
-// Both give the same bits: fma is rounded once in either, and no operation is reordered.
+// The inner loops of the CPU kernels, compiled for any CPU, for AVX2 with fma and for AVX-512; chosen at run time. All
+// give the same bits: fma is rounded once in each, and no operation is reordered.
 #pragma once
 
 #include <cstdint>
 
+#include "weight.h"
+
 namespace torchdiff {
 
-constexpr int kBlocks = 64;             // blocks of one chunk: with 4 columns, its 8 KiB a column stay in the L1 cache
+constexpr int kBlocks = 256;  // noise blocks of one chunk: 4 KiB of float32 a column, many of which fit the L2 cache
 constexpr int kElements = 4 * kBlocks;  // elements of one chunk
+constexpr int kGroup = 16;  // blocks that a loop makes at once, at most: it may write so many beyond the last
 
-// The counters of a chunk's blocks, which may belong to many samples.
+// The counters of blocks that may belong to many samples.
 struct Counters {
   uint64_t seed[kBlocks];
   uint64_t sample[kBlocks];
   uint32_t block[kBlocks];
 };
 
+// The counters of blocks that follow one another in one sample.
+struct Run {
+  uint64_t seed, sample;
+  uint32_t block;
+};
+
+// The column pointers and weights of a row; column 0 is the state.
+template <typename T, typename W>
+struct Row {
+  const T* const* columns;
+  const W* weights;
+  int count;
+};
+
+// Rows over elements of one sample with noise: columns, then draws. `count` is a multiple of 4 * kGroup.
+struct Step {
+  Run run;  // of the first element
+  const uint64_t* draws;
+  const float* const* columns;
+  int inputs, rows;
+  const Weight* weights;  // (rows, inputs + draws)
+  float* const* out;
+  int count;
+};
+
 struct Simd {
   const char* name;
-  // The 4 * blocks normals of one draw; `blocks` is a multiple of 8, and counters beyond the real ones are padding.
+  // The 4 * blocks normals of one draw. `blocks` is rounded up to whole groups, whose counters and outputs must be
+  // there.
   void (*normals32)(const Counters& counters, uint64_t draw, int blocks, float* out);
   void (*normals64)(const Counters& counters, uint64_t draw, int blocks, double* out);
-  // out[i] = sum_c weights[c] * values[c * kElements + i]; `count` is a multiple of 8.
-  void (*row_sum)(const double* weights, const double* values, int columns, int count, double* out);
+  void (*run32)(const Run& run, uint64_t draw, int blocks, float* out);
+  // All rows at once, noise and all; false where this level has no loop for so many draws.
+  bool (*step32)(const Step& step, int draws);
+  // out[i] = the row sum of columns[c][i], 0 <= i < count.
+  void (*sum32)(const Row<float, Weight>& row, int count, float* out);
+  void (*sum64)(const Row<double, double>& row, int count, double* out);
 };
 
 const Simd& portable();
-const Simd* avx2();  // null where the compiler or this machine has none
+const Simd* avx2();    // null where the compiler or this machine has none
+const Simd* avx512();  // the same
 const Simd& best();
 
 }  // namespace torchdiff

@@ -36,13 +36,15 @@ def test_noise_is_its_definition(seed, first, draw, row, element):
     key = (seed + (draw >> 32) * 0x9E3779B97F4A7C15) % 2**64
     sample = first + row
     words = philox((element // 4, draw & MASK, sample & MASK, sample >> 32), (key & MASK, key >> 32))
-    radius, angle = (words[2 * (element % 4 // 2) + i] + 0.5 for i in (0, 1))
-    turn = math.cos if element % 2 == 0 else math.sin
-    expected = math.sqrt(-2 * math.log(radius / 2**32)) * turn(2 * math.pi * angle / 2**32)
+    r, w = words[2 * (element % 4 // 2) :][:2]
+    u = ((r >> 1) + 0.5) / 2**31
+    angle = math.pi / 2 * (((w + 2**30) % 2**31 + 0.5) / 2**31 - 0.5)
+    pair = [math.cos(angle) * (-1) ** (r & 1), math.sin(angle)]
+    expected = math.sqrt(-2 * math.log(u)) * pair[element % 2 ^ w >> 31]
     z = noise.normal((3, 2, 9), seed=seed, first_index=first, draw=draw, dtype=torch.float64)
-    # 2e-15: the rounding of 2 pi u before math.cos, times the largest radius; near u = 1 math.log loses digits that
-    # the op keeps, at most 2^-53 / (1 - u) of the radius, and 1 - u >= 2^-33
-    slack = 2e-15 + abs(expected) * 2.0**-53 / (1 - radius / 2**32)
+    # 2e-15: the rounding of the angle before math.cos, times the largest radius; near u = 1 math.log loses digits that
+    # the op keeps, at most 2^-53 / (1 - u) of the radius, and 1 - u >= 2^-32
+    slack = 2e-15 + abs(expected) * 2.0**-53 / (1 - u)
     assert abs(z[row].flatten()[element].item() - expected) <= slack
     assert noise.NOISE_VERSION == 1
 

@@ -218,13 +218,30 @@ def mixture_eps(x, t):
 
 
 def test_state_stays_at_the_float32_floor():
-    """A thousand float32 DDIM steps stay within 4e-7 rms of float64: sums in float64, one rounding a step."""
+    """A thousand float32 DDIM steps are as near to float64 as steps in float64 whose result is rounded once to float32.
+
+    The control: sums in plain float32, which are a third further off.
+    """
     options = dict(net=mixture_eps, steps=1000, grid="uniform", batch=64, event=(64,), final="t_min")
     start = run("ddim", **{**options, "steps": 1}, trajectory=True).trajectory[0]
-    low = run("ddim", x=start, **options).x
+    found = run("ddim", x=start, **options)
     high = run("ddim", x=start.double(), **options).x
-    # a float32 state rounded once a step has a floor of 2.8e-7 here, sums in float32 give 4.4e-7; 3.5e-7 parts them
-    assert float((low - high).square().mean().sqrt()) < 3.5e-7
+
+    def by_hand(weights_in, sums_in):
+        x = start
+        for step in found.plan.items:
+            live = [x, mixture_eps(x, torch.tensor([step.at.t]))]
+            w = torch.tensor(step.weights[0], dtype=weights_in)
+            x = sum(w[c] * live[slot].to(sums_in) for c, slot in enumerate(step.reads)).float()
+        return x
+
+    def error(x):
+        return float((x - high).square().mean().sqrt())
+
+    floor, plain = error(by_hand(torch.float64, torch.float64)), error(by_hand(torch.float32, torch.float32))
+    # 4096 values: the rms of independent errors is known to 1.1 %, its ratio to another to 1.6 %; 5 % is three of those
+    assert error(found.x) <= 1.05 * floor
+    assert plain >= 1.2 * floor
 
 
 def test_samples_are_memory_of_their_own():

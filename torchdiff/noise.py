@@ -3,9 +3,11 @@
 z[element] of draw d of sample i under a 64-bit seed is Philox4x32-10 with
     key     = seed + (d >> 32) * 0x9E3779B97F4A7C15  mod 2^64      (low word, high word)
     counter = (element // 4, d mod 2^32, i mod 2^32, i >> 32)
-where element is the row-major index within the sample. Lane element % 4 of the four words: lanes 0 and 1 are
-radius(word 0) times cos and sin of angle(word 1), lanes 2 and 3 the same of words 2 and 3. So a sample has at most
-2^34 elements, a seed 2^64 samples of 2^64 draws; the largest |z| is 6.7637.
+where element is the row-major index within the sample. Lanes 0 and 1 of the four are the pair of normals that words 0
+and 1 make, lanes 2 and 3 that of words 2 and 3. The words r and w make radius * (+-cos, sin) of an angle, with
+    radius = sqrt(-2 ln u),  u = ((r >> 1) + 1/2) / 2^31,          minus where r is odd
+    angle  = (pi / 2) (((w + 2^30) mod 2^31 + 1/2) / 2^31 - 1/2),  the two swapped where w >= 2^31
+So a sample has at most 2^34 elements, a seed 2^64 samples of 2^64 draws; the largest |z| is 6.6604.
 
 Draw numbers come from torchdiff.counters.draw_number, which gives no two uses of noise the same one: up to step 131071
 they stay within the 32 bits of the counter; beyond, the key advances.

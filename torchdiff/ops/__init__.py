@@ -27,8 +27,10 @@ def affine(tensors: list[Tensor], weights: Tensor, seeds: Tensor, first_index: i
     draws:   int64 (Q,), one draw number a noise column (torchdiff.noise.draw_number). z[q] depends on the seed, the
              sample's index, draws[q] and the element's logical index only: not on B, strides, threads or device.
     weights, seeds and draws live on the device of the tensors.
-    Returns R tensors (B, *event) of tensors[0]'s dtype and layout. Each sum is taken in float64 in column order, every
-    product and sum rounded by itself, then rounded once (to float16 and bfloat16 through float32).
+    Returns R tensors (B, *event) of tensors[0]'s dtype and layout. Sums run from the last column to
+    column 0, the state: in float32 by fma, with weights in two float32 parts, so that a float32 state is rounded once a
+    step and hardly more; in float64 if a tensor is, every product and sum rounded by itself. Weights beyond float32's
+    range give nan then. A row that holds nan or infinity at an element is not finite there.
     Raises ValueError (RuntimeError in compiled code) naming the argument that does not fit.
     """
     return torch.ops.torchdiff.affine.default(tensors, weights, seeds, first_index, draws)

@@ -6,7 +6,7 @@ import functools
 
 import torch
 
-from .arguments import check_affine, check_normal
+from .arguments import check_affine, check_normal, check_normal_out, check_out
 
 
 def fake_affine(tensors, weights, seeds, first_index, draws):
@@ -19,6 +19,17 @@ def fake_normal(shape, seeds, first_index, draw, dtype):
     """One contiguous tensor on the device of the seeds."""
     check_normal(shape, seeds, first_index, draw, dtype)
     return torch.empty(shape, dtype=dtype, device=seeds.device)
+
+
+def fake_affine_out(tensors, weights, seeds, first_index, draws, *, out):
+    """Nothing: the rows are written into `out`."""
+    check_affine(tensors, weights, seeds, first_index, draws)
+    check_out(tensors, weights.shape[-2], out)
+
+
+def fake_normal_out(seeds, first_index, draw, *, out):
+    """Nothing: the normals are written into `out`."""
+    check_normal_out(seeds, first_index, draw, out)
 
 
 def save_weights(ctx, inputs, output):
@@ -58,4 +69,6 @@ def register() -> None:
     """Registers all of the above; the ops themselves must exist by now."""
     torch.library.register_fake("torchdiff::affine", fake_affine)
     torch.library.register_fake("torchdiff::normal", fake_normal)
+    torch.library.register_fake("torchdiff::affine.out", fake_affine_out)
+    torch.library.register_fake("torchdiff::normal.out", fake_normal_out)
     torch.library.register_autograd("torchdiff::affine", backward_affine, setup_context=save_weights)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from . import reference
-from .schema import AFFINE, NORMAL
+from .schema import SCHEMAS
 
 NOISE_VERSION = 1  # the bits of the noise; csrc/normal.h holds the same number and the loader compares them
 SWITCH = "TORCHDIFF_NO_EXT"
@@ -39,11 +39,12 @@ def backend() -> Backend:
         found = _load()
     missing = tuple(device for device in ("cpu", "cuda") if device not in found.devices)
     if not hasattr(torch.ops.torchdiff, "affine"):
-        torch.library.define("torchdiff::affine", AFFINE, tags=(torch.Tag.pt2_compliant_tag,))
-        torch.library.define("torchdiff::normal", NORMAL, tags=(torch.Tag.pt2_compliant_tag,))
+        for name, schema in SCHEMAS.items():
+            torch.library.define(f"torchdiff::{name}", schema, tags=(torch.Tag.pt2_compliant_tag,))
     if missing:
-        torch.library.impl("torchdiff::affine", missing)(_announced(reference.affine))
-        torch.library.impl("torchdiff::normal", missing)(_announced(reference.normal))
+        for name in SCHEMAS:
+            op = getattr(reference, name.replace(".", "_"))
+            torch.library.impl(f"torchdiff::{name}", missing)(_announced(op))
     return found
 
 
@@ -68,9 +69,9 @@ def _load() -> Backend:
 
 def _announced(op):
     @functools.wraps(op)
-    def run(*arguments):
+    def run(*arguments, **keywords):
         _announce_once()
-        return op(*arguments)
+        return op(*arguments, **keywords)
 
     return run
 

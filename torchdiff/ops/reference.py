@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from .arguments import check_affine, check_normal
+from .arguments import check_affine, check_normal, check_normal_out, check_out
 from .boxmuller import box_muller
+from .fma import fma32
 from .philox import words
 
 
@@ -21,27 +22,57 @@ def normals(batch: int, count: int, seeds: Tensor, first_index: int, draw: Tenso
 def affine(tensors: list[Tensor], weights: Tensor, seeds: Tensor, first_index: int, draws: Tensor) -> list[Tensor]:
     """torchdiff::affine in plain torch; arguments as in torchdiff.ops.affine."""
     check_affine(tensors, weights, seeds, first_index, draws)
+    rows = _rows(tensors, weights, seeds, first_index, draws)
+    return [_write(row, torch.empty_like(tensors[0])) for row in rows]
+
+
+def affine_out(
+    tensors: list[Tensor], weights: Tensor, seeds: Tensor, first_index: int, draws: Tensor, *, out: list[Tensor]
+) -> None:
+    """torchdiff::affine.out in plain torch; arguments as in torchdiff.ops.affine."""
+    check_affine(tensors, weights, seeds, first_index, draws)
+    check_out(tensors, weights.shape[-2], out)
+    # all rows before the first is written: an output may be an input
+    for tensor, row in zip(out, _rows(tensors, weights, seeds, first_index, draws), strict=True):
+        _write(row, tensor)
+
+
+def _write(row: Tensor, out: Tensor) -> Tensor:
+    # spelled out: halves are rounded from float32, in the kernel as here
+    return out.copy_(row.to(torch.float32) if out.dtype in (torch.float16, torch.bfloat16) else row)
+
+
+def _rows(tensors, weights, seeds, first_index, draws) -> list[Tensor]:
+    """The row sums in float32, or in float64 if a tensor is."""
     first = tensors[0]
     batch, event = first.shape[0], first.shape[1:]
-    values = [t.to(torch.float64) for t in tensors]
-    if len(draws):
-        wide = any(t.dtype == torch.float64 for t in tensors)
-        count = math.prod(event)
-        for q in range(len(draws)):
-            z = normals(batch, count, seeds, first_index, draws[q], torch.float64 if wide else torch.float32)
-            values.append(z.to(torch.float64).reshape(first.shape))
-    rows = weights.unbind(-2)
-    return [_row(row.reshape(-1, *([1] * len(event)), row.shape[-1]), values, first) for row in rows]
+    wide = any(t.dtype == torch.float64 for t in tensors)
+    dtype = torch.float64 if wide else torch.float32
+    values = [t.to(dtype) for t in tensors]
+    count = math.prod(event)
+    for q in range(len(draws)):
+        values.append(normals(batch, count, seeds, first_index, draws[q], dtype).reshape(first.shape))
+    rows = [row.reshape(-1, *([1] * len(event)), row.shape[-1]) for row in weights.unbind(-2)]
+    return [(_sum64 if wide else _sum32)(row, values) for row in rows]
 
 
-def _row(weights: Tensor, values: list[Tensor], like: Tensor) -> Tensor:
-    # Column order, each product and each sum rounded on its own: the kernel's order, which plain torch repeats.
-    total = weights[..., 0] * values[0]
-    for j in range(1, len(values)):
-        total = total + weights[..., j] * values[j]
-    if like.dtype in (torch.float16, torch.bfloat16):
-        total = total.to(torch.float32)  # spelled out: halves are rounded from float32, in the kernel as here
-    return torch.empty_like(like).copy_(total)
+def _sum64(weights: Tensor, values: list[Tensor]) -> Tensor:
+    # the last column first, each product and each sum rounded on its own
+    total = torch.zeros_like(values[0])
+    for c in reversed(range(len(values))):
+        total = total + weights[..., c] * values[c]
+    return total
+
+
+def _sum32(weights: Tensor, values: list[Tensor]) -> Tensor:
+    # csrc/affine.h says why: weights in two parts, the state last
+    high = weights.to(torch.float32)
+    low = (weights - high.to(torch.float64)).to(torch.float32)
+    total, rest = torch.zeros_like(values[0]), torch.zeros_like(values[0])
+    for c in reversed(range(1, len(values))):
+        total = fma32(high[..., c], values[c], total)
+        rest = fma32(low[..., c], values[c], rest)
+    return fma32(high[..., 0], values[0], fma32(low[..., 0], values[0], rest) + total)
 
 
 def normal(shape: list[int], seeds: Tensor, first_index: int, draw: Tensor, dtype: torch.dtype) -> Tensor:
@@ -49,3 +80,10 @@ def normal(shape: list[int], seeds: Tensor, first_index: int, draw: Tensor, dtyp
     check_normal(shape, seeds, first_index, draw, dtype)
     z = normals(shape[0], math.prod(shape[1:]), seeds, first_index, draw, dtype)
     return torch.empty(shape, dtype=dtype, device=seeds.device).copy_(z.reshape(shape))
+
+
+def normal_out(seeds: Tensor, first_index: int, draw: Tensor, *, out: Tensor) -> None:
+    """torchdiff::normal.out in plain torch; arguments as in torchdiff.ops.normal."""
+    check_normal_out(seeds, first_index, draw, out)
+    z = normals(out.shape[0], math.prod(out.shape[1:]), seeds, first_index, draw, out.dtype)
+    out.copy_(z.reshape(out.shape))

@@ -1,4 +1,10 @@
-"""The schemas of the ops, without their names; csrc/library.cpp defines the same."""
+"""The schemas of the ops by name; csrc/library.cpp defines the same."""
 
-AFFINE = "(Tensor[] tensors, Tensor weights, Tensor seeds, int first_index, Tensor draws) -> Tensor[]"
-NORMAL = "(SymInt[] shape, Tensor seeds, int first_index, Tensor draw, ScalarType dtype) -> Tensor"
+_NOISE = "Tensor seeds, int first_index"
+
+SCHEMAS = {
+    "affine": f"(Tensor[] tensors, Tensor weights, {_NOISE}, Tensor draws) -> Tensor[]",
+    "affine.out": f"(Tensor[] tensors, Tensor weights, {_NOISE}, Tensor draws, *, Tensor(a!)[] out) -> ()",
+    "normal": f"(SymInt[] shape, {_NOISE}, Tensor draw, ScalarType dtype) -> Tensor",
+    "normal.out": f"({_NOISE}, Tensor draw, *, Tensor(a!) out) -> ()",
+}

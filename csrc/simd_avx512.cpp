@@ -1,0 +1,60 @@
+// The inner loops for AVX-512, of which F, DQ, BW and VL are used.
+#include "simd_cpu.h"
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+
+#include <cstring>
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"))), \
+                             apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // of gcc 12 in its own intrinsics
+#pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")
+#endif
+
+#include "loops_cpu.h"
+#include "pack_avx512.h"
+
+namespace torchdiff {
+namespace {
+
+void normals32(const Counters& counters, uint64_t draw, int blocks, float* out) {
+  normals_loop<Avx512>(counters, draw, blocks, out);
+}
+void normals64(const Counters& counters, uint64_t draw, int blocks, double* out) {
+  plain_normals(counters, draw, blocks, out);
+}
+void run32(const Run& run, uint64_t draw, int blocks, float* out) { run_loop<Avx512>(run, draw, blocks, out); }
+bool step32(const Step& step, int draws) { return step_by_draws<Avx512>(step, draws); }
+void sum32(const Row<float, Weight>& row, int count, float* out) { sum_loop<Avx512>(row, count, out); }
+void sum64(const Row<double, double>& row, int count, double* out) { plain_sum(row, count, out); }
+
+constexpr Simd kLoops = {"avx512", normals32, normals64, run32, step32, sum32, sum64};
+
+}  // namespace
+}  // namespace torchdiff
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif
+
+namespace torchdiff {
+
+const Simd* avx512() {
+#if defined(__x86_64__) && defined(__GNUC__)
+  static const bool supported = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                                __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                                __builtin_cpu_supports("fma");
+  return supported ? &kLoops : nullptr;
+#else
+  return nullptr;
+#endif
+}
+
+}  // namespace torchdiff
