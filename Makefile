@@ -18,7 +18,7 @@ NATIVE := $(wildcard csrc/*.cpp csrc/*.cu csrc/*.h csrc/*.cuh)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help demo test test-all lint format train cuda-compile cuda-build clean FORCE
+.PHONY: help demo test test-all lint format check-normals train cuda-compile cuda-build clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,9 @@ format: $(STAMPS)/extra-lint ## put the code into the form that lint asks for
 	$(BIN)/ruff check --fix --exit-zero .
 	$(BIN)/ruff format .
 	$(if $(NATIVE),$(BIN)/clang-format -i $(NATIVE))
+
+check-normals: $(STAMPS)/extra-test ## every word through the maps to normals, and their law at 1e9 draws
+	$(BIN)/python tools/check_normals.py
 
 train: $(STAMPS)/extra-train ## train the small networks of torchdiff.zoo
 	$(BIN)/python -m torchdiff.zoo.train

@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <torch/headeronly/version.h>
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -63,19 +64,29 @@ py::array_t<uint32_t> philox_rows(const WordArray& counter, const WordArray& key
 }
 
 // Of each word: its radius, and the two normals of radius 1 that it gives as the second word of a pair.
-template <typename T>
-py::tuple maps(const WordArray& words) {
+py::tuple maps32(const WordArray& words, const std::string& level) {
   const py::ssize_t count = words.size();
-  py::array_t<T> length(count), first(count), second(count);
-  for (py::ssize_t i = 0; i < count; ++i) {
-    const uint32_t w = words.data()[i];
-    if constexpr (std::is_same_v<T, float>) {
-      length.mutable_data()[i] = radius32<One>(w);
-      direction32<One>(0, w, first.mutable_data()[i], second.mutable_data()[i]);
-    } else {
-      length.mutable_data()[i] = radius64(w);
-      direction64(0, w, first.mutable_data()[i], second.mutable_data()[i]);
+  if (count % kGroup != 0) throw std::invalid_argument("maps32: expected a multiple of 16 words");
+  py::array_t<float> length(count), first(count), second(count);
+  const uint32_t* in = words.data();
+  float *a = length.mutable_data(), *b = first.mutable_data(), *c = second.mutable_data();
+  const Simd& simd = loops(level);
+  {
+    const py::gil_scoped_release unlocked;
+    for (py::ssize_t i = 0; i < count; i += kElements) {
+      const int part = static_cast<int>(std::min<py::ssize_t>(kElements, count - i));
+      simd.maps32(in + i, part, a + i, b + i, c + i);
     }
+  }
+  return py::make_tuple(length, first, second);
+}
+
+py::tuple maps64(const WordArray& words) {
+  const py::ssize_t count = words.size();
+  py::array_t<double> length(count), first(count), second(count);
+  for (py::ssize_t i = 0; i < count; ++i) {
+    length.mutable_data()[i] = radius64(words.data()[i]);
+    direction64(0, words.data()[i], first.mutable_data()[i], second.mutable_data()[i]);
   }
   return py::make_tuple(length, first, second);
 }
@@ -140,8 +151,9 @@ PYBIND11_MODULE(_C, m) {
   m.def("simd_levels", &simd_levels, "simd levels that this machine runs");
   m.def("philox", &philox_rows, py::arg("counter"), py::arg("key"), py::arg("rounds") = 10,
         "(n, 4) counters and (n, 2) keys, uint32, to (n, 4) words");
-  m.def("maps32", &maps<float>, py::arg("words"), "float32 radius and both normals of radius 1 of each uint32 word");
-  m.def("maps64", &maps<double>, py::arg("words"), "float64 radius and both normals of radius 1 of each uint32 word");
+  m.def("maps32", &maps32, py::arg("words"), py::arg("simd") = "",
+        "float32 radius and both normals of radius 1 of each uint32 word, a multiple of 16 of them");
+  m.def("maps64", &maps64, py::arg("words"), "float64 radius and both normals of radius 1 of each uint32 word");
   m.def("normals32", &block_normals<float>, py::arg("seed"), py::arg("sample") = 0, py::arg("draw") = 0,
         py::arg("first_block") = 0, py::arg("blocks") = kBlocks, py::arg("simd") = "", py::arg("run") = false,
         "float32 normals of up to 256 blocks of one sample; run: by the loop for blocks in sequence");

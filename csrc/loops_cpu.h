@@ -60,6 +60,18 @@ TORCHDIFF_INLINE void run_loop(const Run& run, uint64_t draw, int blocks, float*
   }
 }
 
+template <typename Pack>
+TORCHDIFF_INLINE void maps_loop(const uint32_t* words, int count, float* radius, float* first, float* second) {
+  for (int i = 0; i < count; i += Pack::kLanes) {
+    const auto w = Pack::load_bits(words + i);
+    typename Pack::Real a, b;
+    direction32<Pack>(Pack::bits(0), w, a, b);
+    Pack::store(radius + i, radius32<Pack>(w));
+    Pack::store(first + i, a);
+    Pack::store(second + i, b);
+  }
+}
+
 // Whole rows, with the noise in registers: loads wait for memory while the next normals are made.
 template <typename Pack, int kDraws>
 TORCHDIFF_INLINE void step_loop(const Step& step) {
@@ -71,17 +83,20 @@ TORCHDIFF_INLINE void step_loop(const Step& step) {
     for (int q = 0; q < kDraws; ++q) sources[q].elements(step.run.block + static_cast<uint32_t>(i / 4), z[q]);
     for (int r = 0; r < step.rows; ++r) {
       const Weight* weights = step.weights + r * columns;
+      const float* state = step.columns[0] + i;
+      float* out = step.out[r] + i;
       Sum<Pack> sum[4];
       for (int k = 0; k < 4; ++k) sum[k] = {Pack::real(0.0f), Pack::real(0.0f)};
       for (int q = kDraws - 1; q >= 0; --q) {
         for (int k = 0; k < 4; ++k) accumulate(sum[k], weights[step.inputs + q], z[q][k]);
       }
       for (int c = step.inputs - 1; c > 0; --c) {
-        for (int k = 0; k < 4; ++k) accumulate(sum[k], weights[c], Pack::load(step.columns[c] + i + k * Pack::kLanes));
+        const float* column = step.columns[c] + i;
+        for (int k = 0; k < 4; ++k) accumulate(sum[k], weights[c], Pack::load(column + k * Pack::kLanes));
       }
+      const Weight weight = weights[0];
       for (int k = 0; k < 4; ++k) {
-        const int at = i + k * Pack::kLanes;
-        Pack::store(step.out[r] + at, finish(sum[k], weights[0], Pack::load(step.columns[0] + at)));
+        Pack::store(out + k * Pack::kLanes, finish(sum[k], weight, Pack::load(state + k * Pack::kLanes)));
       }
     }
   }

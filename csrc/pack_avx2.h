@@ -86,6 +86,9 @@ struct Avx2 {
     elements[2] = _mm256_castpd_ps(_mm256_unpacklo_pd(c, d));
     elements[3] = _mm256_castpd_ps(_mm256_unpackhi_pd(c, d));
   }
+  static TORCHDIFF_INLINE Bits load_bits(const uint32_t* a) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(a));
+  }
   static TORCHDIFF_INLINE Real load(const float* a) { return _mm256_loadu_ps(a); }
   static TORCHDIFF_INLINE void store(float* out, Real a) { _mm256_storeu_ps(out, a); }
   // The first `count` lanes, 0 < count < 8; the others are 0 and not touched.

@@ -87,6 +87,7 @@ struct Avx512 {
     elements[2] = _mm512_castpd_ps(_mm512_unpacklo_pd(c, d));
     elements[3] = _mm512_castpd_ps(_mm512_unpackhi_pd(c, d));
   }
+  static TORCHDIFF_INLINE Bits load_bits(const uint32_t* a) { return _mm512_loadu_si512(a); }
   static TORCHDIFF_INLINE Real load(const float* a) { return _mm512_loadu_ps(a); }
   static TORCHDIFF_INLINE void store(float* out, Real a) { _mm512_storeu_ps(out, a); }
   // The first `count` lanes, 0 < count < 16; the others are 0 and not touched.

@@ -28,11 +28,14 @@ void normals64(const Counters& counters, uint64_t draw, int blocks, double* out)
   plain_normals(counters, draw, blocks, out);
 }
 void run32(const Run& run, uint64_t draw, int blocks, float* out) { run_loop<Avx512>(run, draw, blocks, out); }
+void maps32(const uint32_t* words, int count, float* radius, float* first, float* second) {
+  maps_loop<Avx512>(words, count, radius, first, second);
+}
 bool step32(const Step& step, int draws) { return step_by_draws<Avx512>(step, draws); }
 void sum32(const Row<float, Weight>& row, int count, float* out) { sum_loop<Avx512>(row, count, out); }
 void sum64(const Row<double, double>& row, int count, double* out) { plain_sum(row, count, out); }
 
-constexpr Simd kLoops = {"avx512", normals32, normals64, run32, step32, sum32, sum64};
+constexpr Simd kLoops = {"avx512", normals32, normals64, run32, maps32, step32, sum32, sum64};
 
 }  // namespace
 }  // namespace torchdiff

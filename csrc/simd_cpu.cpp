@@ -19,6 +19,12 @@ void run32(const Run& run, uint64_t draw, int blocks, float* out) {
     box_muller<float>(block_words(run.seed, draw, run.sample, run.block + static_cast<uint32_t>(i)), out + 4 * i);
   }
 }
+void maps32(const uint32_t* words, int count, float* radius, float* first, float* second) {
+  for (int i = 0; i < count; ++i) {
+    radius[i] = radius32<One>(words[i]);
+    direction32<One>(0, words[i], first[i], second[i]);
+  }
+}
 bool step32(const Step&, int) { return false; }
 void sum32(const Row<float, Weight>& row, int count, float* out) {
   for (int i = 0; i < count; ++i) {
@@ -29,7 +35,7 @@ void sum32(const Row<float, Weight>& row, int count, float* out) {
 }
 void sum64(const Row<double, double>& row, int count, double* out) { plain_sum(row, count, out); }
 
-constexpr Simd kLoops = {"portable", normals32, normals64, run32, step32, sum32, sum64};
+constexpr Simd kLoops = {"portable", normals32, normals64, run32, maps32, step32, sum32, sum64};
 
 }  // namespace
 

@@ -51,6 +51,8 @@ struct Simd {
   void (*normals32)(const Counters& counters, uint64_t draw, int blocks, float* out);
   void (*normals64)(const Counters& counters, uint64_t draw, int blocks, double* out);
   void (*run32)(const Run& run, uint64_t draw, int blocks, float* out);
+  // The maps behind them, word by word; `count` is a multiple of kGroup. For the tests.
+  void (*maps32)(const uint32_t* words, int count, float* radius, float* first, float* second);
   // All rows at once, noise and all; false where this level has no loop for so many draws.
   bool (*step32)(const Step& step, int draws);
   // out[i] = the row sum of columns[c][i], 0 <= i < count.
