@@ -30,14 +30,14 @@ def save_weights(ctx, inputs, output):
     ctx.dtypes = [t.dtype for t in tensors]
 
 
-def backward_affine(ctx, grads):
+def backward_affine(ctx, grads, wanted, run):
     """grad[j] = sum_r weights[..., r, j] * grads[r]: affine with the transposed weights and no draws.
 
     Sums run in the widest dtype among the tensors that want a gradient, so that a half-precision tensors[0] does not
-    round the gradient of a float32 neighbour.
+    round the gradient of a float32 neighbour. wanted: which tensors need one; run: affine, as differentiable as needed.
     """
     weights, seeds, draws = ctx.saved_tensors
-    wanted = [j for j, needed in enumerate(ctx.needs_input_grad[0]) if needed]
+    wanted = [j for j, needed in enumerate(wanted) if needed]
     present = [r for r, grad in enumerate(grads) if grad is not None]
     result = [None] * len(ctx.dtypes)
     if wanted and present:
@@ -47,10 +47,14 @@ def backward_affine(ctx, grads):
         widest = functools.reduce(torch.promote_types, (ctx.dtypes[j] for j in wanted))
         lead, *others = (grads[r] for r in present)
         none = (seeds.new_empty(0), 0, draws.new_empty(0))
-        sums = torch.ops.torchdiff.affine([lead.to(widest), *others], transposed, *none)
+        sums = run([lead.to(widest), *others], transposed, *none)
         for j, grad in zip(wanted, sums, strict=True):
             result[j] = grad.to(ctx.dtypes[j])
     return result, None, None, None, None
+
+
+def backward_op(ctx, grads):
+    return backward_affine(ctx, grads, ctx.needs_input_grad[0], torch.ops.torchdiff.affine.default)
 
 
 @functools.cache
@@ -58,4 +62,4 @@ def register() -> None:
     """Registers all of the above; the ops themselves must exist by now."""
     torch.library.register_fake("torchdiff::affine", fake_affine)
     torch.library.register_fake("torchdiff::normal", fake_normal)
-    torch.library.register_autograd("torchdiff::affine", backward_affine, setup_context=save_weights)
+    torch.library.register_autograd("torchdiff::affine", backward_op, setup_context=save_weights)

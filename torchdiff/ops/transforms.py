@@ -1,0 +1,125 @@
+"""The door to affine: the shortest way to the kernel, and the rules for torch.func and forward-mode derivatives."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from .autograd import backward_affine, register, save_weights
+from .loader import backend
+
+backend()
+register()
+
+_affine = torch.ops.torchdiff.affine.default
+_affine_op = _affine._op  # the same without a Python frame
+_below_autograd = torch._C._AutoDispatchBelowAutograd
+_functorch = torch._C._are_functorch_transforms_active
+_dispatch_modes, _function_modes = torch._C._len_torch_dispatch_stack, torch._C._len_torch_function_stack
+_compiling, _grad_enabled = torch.compiler.is_compiling, torch.is_grad_enabled
+
+
+def affine(
+    tensors: Sequence[Tensor], weights: Tensor, seeds: Tensor, first_index: int, draws: Tensor
+) -> list[Tensor]:
+    """out[r] = sum_j weights[..., r, j] * tensors[j] + sum_q weights[..., r, n + q] * z[q],   n = len(tensors).
+
+    tensors: n >= 1 tensors (B, *event), one device, any strides, float32, float64, float16 or bfloat16, also mixed.
+    weights: float64 (R, n + Q), or (B, R, n + Q) for weights of each sample; not differentiable.
+    seeds:   int64 (1,): sample i has index first_index + i. Or (B,): each sample has its own seed, and all have index
+             first_index, so that a row is what its seed alone gives for a batch of one. Empty if Q = 0.
+    draws:   int64 (Q,), one draw number a noise column (torchdiff.noise.draw_number). z[q] depends on the seed, the
+             sample's index, draws[q] and the element's logical index only: not on B, strides, threads or device.
+    weights, seeds and draws live on the device of the tensors.
+    Returns R tensors (B, *event) of tensors[0]'s dtype and layout. Each sum is taken in float64 in column order, every
+    product and sum rounded by itself, then rounded once (to float16 and bfloat16 through float32).
+    Raises ValueError (RuntimeError in compiled code) naming the argument that does not fit.
+    """
+    if _compiling():
+        return _affine(tensors, weights, seeds, first_index, draws)
+    if _functorch() or forward_ad._current_level >= 0:
+        return list(Affine.apply(weights, seeds, first_index, draws, *tensors))  # pyright: ignore[reportGeneralTypeIssues]
+    if _dispatch_modes() or _function_modes() or (_grad_enabled() and _require_grad(tensors, weights)):
+        return _affine(tensors, weights, seeds, first_index, draws)
+    # nothing is recorded and no mode looks on: torch's Python hook for autograd would cost 4 us to find that out
+    with _below_autograd():
+        return _affine_op(tensors, weights, seeds, first_index, draws)
+
+
+def _require_grad(tensors: Sequence[Tensor], weights: Tensor) -> bool:
+    return weights.requires_grad or any(t.requires_grad for t in tensors)
+
+
+class Affine(torch.autograd.Function):
+    """affine for torch.func and dual tensors, which an op with a list of tensors does not get from torch's registry.
+
+    apply(weights, seeds, first_index, draws, *tensors) -> R outputs.
+    """
+
+    @staticmethod
+    def forward(weights, seeds, first_index, draws, *tensors):
+        return tuple(_affine(tensors, weights, seeds, first_index, draws))
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        weights, seeds, first_index, draws, *tensors = inputs
+        save_weights(ctx, (tensors, weights, seeds, first_index, draws), output)
+        ctx.save_for_forward(weights, seeds, draws)
+        ctx.results = [t.dtype for t in output]
+
+    @staticmethod
+    def backward(ctx, *grads):
+        wanted = ctx.needs_input_grad[4:]
+        return (None, None, None, None, *backward_affine(ctx, grads, wanted, affine)[0])
+
+    @staticmethod
+    def jvp(ctx, *tangents):
+        """affine of the tangents: the noise is a constant."""
+        weights, seeds, draws = ctx.saved_tensors
+        present = [j for j, tangent in enumerate(tangents[4:]) if tangent is not None]
+        columns = torch.stack([weights[..., j] for j in present], dim=-1)
+        lead, *others = (tangents[4 + j] for j in present)
+        widest = functools.reduce(torch.promote_types, (t.dtype for t in (lead, *others)))
+        outputs = affine([lead.to(widest), *others], columns, seeds.new_empty(0), 0, draws.new_empty(0))
+        return tuple(out.to(dtype) for out, dtype in zip(outputs, ctx.results, strict=True))
+
+    @staticmethod
+    def vmap(info, in_dims, weights, seeds, first_index, draws, *tensors):
+        """Without noise the mapped dimension is one more of the batch. With noise it has no sample index."""
+        weights_dim, seeds_dim, _, draws_dim, *dims = in_dims
+        if draws.numel() > 0:
+            raise NotImplementedError(
+                "affine under vmap: noise depends on the sample's index, and a mapped dimension has none; make it part "
+                "of the batch, (V, B, *event) -> (V * B, *event), and give one seed a sample, or a first_index"
+            )
+        size = info.batch_size
+        event = [t.dim() - (dim is not None) for t, dim in zip(tensors, dims, strict=True)]
+        whole = [_in_front(t, dim, size) for t, dim in zip(tensors, dims, strict=True)]
+        if min(event) == 0:
+            raise ValueError("affine: tensors[0] has no batch dimension; give (B, *event), or unsqueeze it")
+        batch = whole[0].shape[1]
+        flat = [t.reshape(size * t.shape[1], *t.shape[2:]) for t in whole]
+        if weights_dim is not None or weights.dim() == 3:
+            table = _in_front(weights, weights_dim, size)
+            table = table if table.dim() == 4 else table.unsqueeze(1).expand(-1, batch, -1, -1)
+            weights = table.reshape(size * batch, *table.shape[2:])
+        outputs = affine(flat, weights, draws.new_empty(0), 0, draws.new_empty(0))
+        shaped = tuple(out.view(size, batch, *out.shape[1:]) for out in outputs)
+        return shaped, (0,) * len(shaped)
+
+
+def _in_front(t: Tensor, dim: int | None, size: int) -> Tensor:
+    """The mapped dimension first, or made of copies by reference where a tensor is not mapped."""
+    return t.expand(size, *t.shape) if dim is None else t.movedim(dim, 0)
+
+
+def refuse_mapped_noise(info, in_dims, *arguments):
+    """The rule of vmap for normal."""
+    raise NotImplementedError(
+        "normal under vmap: noise depends on the sample's index, and a mapped dimension has none; make it part of the "
+        "batch: one call with shape (V * B, *event), and one seed a sample or a first_index"
+    )
