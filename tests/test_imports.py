@@ -27,7 +27,7 @@ LAYERS = (
     ("solvers.*",),
     ("solvers", "drive"),
     ("steps",),
-    ("plan_text",),
+    ("plan_text", "split"),
     ("plans",),
     ("record", "execute"),
     ("trace",),

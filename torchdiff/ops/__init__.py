@@ -13,6 +13,7 @@ from .transforms import affine
 
 __all__ = ["NOISE_VERSION", "Backend", "ReferenceWarning", "affine", "backend", "normal"]
 
+
 def normal(shape, seeds: Tensor, first_index: int, draw: Tensor, dtype: torch.dtype) -> Tensor:
     """The normals that affine adds for one draw, (B, *event) = shape, on the device of seeds; draw: int64 (1,)."""
     return torch.ops.torchdiff.normal.default(shape, seeds, first_index, draw, dtype)

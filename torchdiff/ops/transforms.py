@@ -23,9 +23,7 @@ _dispatch_modes, _function_modes = torch._C._len_torch_dispatch_stack, torch._C.
 _compiling, _grad_enabled = torch.compiler.is_compiling, torch.is_grad_enabled
 
 
-def affine(
-    tensors: Sequence[Tensor], weights: Tensor, seeds: Tensor, first_index: int, draws: Tensor
-) -> list[Tensor]:
+def affine(tensors: Sequence[Tensor], weights: Tensor, seeds: Tensor, first_index: int, draws: Tensor) -> list[Tensor]:
     """out[r] = sum_j weights[..., r, j] * tensors[j] + sum_q weights[..., r, n + q] * z[q],   n = len(tensors).
 
     tensors: n >= 1 tensors (B, *event), one device, any strides, float32, float64, float16 or bfloat16, also mixed.
