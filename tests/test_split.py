@@ -38,7 +38,7 @@ def fits(plan: Plan) -> bool:
 
 
 def on_tensors(plan: Plan, dtype: torch.dtype) -> list[torch.Tensor]:
-    """Result and every shown x of a plan by the plainest arithmetic, of any width: float64 sums, rounded once an item."""
+    """Result and every shown x of a plan by plain arithmetic of any width: float64 sums, rounded once an item."""
     shown: list[torch.Tensor] = []
 
     def network(inputs, step, state):
@@ -141,7 +141,7 @@ def pair(case) -> tuple[Plan, Plan]:
 @settings(max_examples=40)
 @given(case=plans)
 def test_a_split_plan_is_the_unsplit_one(case):
-    """No item is wider than a call of the op, and in float64 results and shown states have the bits of the wide plan."""
+    """No item is wider than a call of the op; in float64 results and shown states have the bits of the wide plan."""
     mine, wide = pair(case)
     assert fits(mine)
     for a, b in zip(on_tensors(mine.check(), torch.float64), on_tensors(wide, torch.float64), strict=True):

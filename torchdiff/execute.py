@@ -12,9 +12,8 @@ from torchdiff.plans import Plan
 from torchdiff.steps import AffineStep, OpaqueStep
 
 Network = Callable[[Sequence[Any], AffineStep, Sequence[Any]], Sequence[Any]]  # (inputs, step, state) -> outputs
-Combine = Callable[
-    [int, AffineStep, tuple[Any, ...]], Sequence[Any]
-]  # (item, step, live[reads]) -> outputs of the rows
+# (item, step, live[reads]) -> outputs of the rows
+Combine = Callable[[int, AffineStep, Sequence[Any]], Sequence[Any]]
 Opaque = Callable[[OpaqueStep, Any], Any]  # (step, x) -> new x
 
 

@@ -157,16 +157,17 @@ def _times(plan: Plan, denoiser: Denoiser, x: Tensor) -> Iterator[Tensor]:
 def _tables(plan: Plan, device: torch.device) -> list[tuple[Tensor, Tensor]]:
     """The weights (rows, reads + draws) and draw numbers of each item: views of one tensor for each shape."""
     tables: list[Any] = [None] * len(plan.items)
-    alike: dict[tuple[int, int, int], list[int]] = {}
+    alike: dict[tuple[int, int, int], list[tuple[int, AffineStep]]] = {}
     for place, item in enumerate(plan.items):
         if isinstance(item, AffineStep):
-            alike.setdefault((len(item.weights), len(item.reads), len(item.draws)), []).append(place)
-    for (height, width, fresh), places in alike.items():
-        items = [plan.items[place] for place in places]
-        flat = [w for item in items for pair in zip(item.weights, item.noise, strict=True) for row in pair for w in row]
-        weights = torch.tensor(flat, dtype=torch.float64, device=device).view(len(places), height, width + fresh)
-        draws = torch.tensor([item.draws for item in items], dtype=torch.int64, device=device)
-        each = draws.unbind() if fresh else [draws[0]] * len(places)
-        for place, table in zip(places, zip(weights.unbind(), each, strict=True), strict=True):
+            alike.setdefault((len(item.weights), len(item.reads), len(item.draws)), []).append((place, item))
+    for (height, width, fresh), items in alike.items():
+        rows = (pair for _, item in items for pair in zip(item.weights, item.noise, strict=True))
+        flat = [weight for pair in rows for row in pair for weight in row]
+        shape = (len(items), height, width + fresh)
+        weights = torch.tensor(flat, dtype=torch.float64, device=device).view(shape)
+        draws = torch.tensor([item.draws for _, item in items], dtype=torch.int64, device=device)
+        each = draws.unbind() if fresh else [draws[0]] * len(items)
+        for (place, _), *table in zip(items, weights.unbind(), each, strict=True):
             tables[place] = table
     return tables

@@ -88,7 +88,7 @@ class Affine(torch.autograd.Function):
     @staticmethod
     def vmap(info, in_dims, weights, seeds, first_index, draws, *tensors):
         """Without noise the mapped dimension is one more of the batch. With noise it has no sample index."""
-        weights_dim, seeds_dim, _, draws_dim, *dims = in_dims
+        weights_dim, dims = in_dims[0], in_dims[4:]
         if draws.numel() > 0:
             raise NotImplementedError(
                 "affine under vmap: noise depends on the sample's index, and a mapped dimension has none; make it part "
