@@ -33,7 +33,7 @@ LAYERS = (
     ("trace",),
     ("planner", "gaussian"),
     ("inputs",),
-    ("run",),
+    ("run", "sampler"),
     ("sampling", "storage", "formats", "zoo", "zoo.*"),
     ("torchdiff",),  # the face: all but the registries is imported on first use
     ("doctor",),

@@ -16,7 +16,7 @@ from torchdiff.drive import remember, take
 from torchdiff.errors import NetworkError, PlanError
 from torchdiff.execute import execute
 from torchdiff.guard import Guard
-from torchdiff.inputs import Place
+from torchdiff.inputs import Place, prior
 from torchdiff.plans import Plan
 from torchdiff.predict import read
 from torchdiff.sde.base import Level
@@ -43,8 +43,9 @@ class Run:
 
     def prior(self) -> tuple[Tensor, ...]:
         """The blocks of x at the first level, drawn."""
-        factor = self.plan.sde.prior(self.plan.grid[0].t)
-        return unpack(factor @ pack(self.normal(draw_number(PRIOR, block=b)) for b in range(self.plan.blocks)))
+        blocks = range(self.plan.blocks)
+        factor = torch.tensor(self.plan.sde.prior(self.plan.grid[0].t), dtype=torch.float64, device=self.place.device)
+        return prior(factor, [self.normal(draw_number(PRIOR, block=b)) for b in blocks])
 
     def execute(self, start: tuple[Tensor, ...], after: Callable[..., None] | None) -> tuple[Tensor, ...]:
         """The blocks of the answer, in memory that nobody else holds."""
@@ -92,7 +93,7 @@ class Run:
                 )
         return output
 
-    def combine(self, index: int, step: AffineStep, tensors: tuple[Tensor, ...]) -> Sequence[Tensor]:
+    def combine(self, index: int, step: AffineStep, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
         weights, draws = self.tables[index]
         return ops.affine(tensors, weights, self.seeds, self.first_index, draws)
 

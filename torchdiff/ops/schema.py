@@ -1,4 +1,4 @@
 """The schemas of the ops, without their names; csrc/library.cpp defines the same."""
 
-AFFINE = "(Tensor[] tensors, Tensor weights, Tensor seeds, int first_index, Tensor draws) -> Tensor[]"
-NORMAL = "(SymInt[] shape, Tensor seeds, int first_index, Tensor draw, ScalarType dtype) -> Tensor"
+AFFINE = "(Tensor[] tensors, Tensor weights, Tensor seeds, SymInt first_index, Tensor draws) -> Tensor[]"
+NORMAL = "(SymInt[] shape, Tensor seeds, SymInt first_index, Tensor draw, ScalarType dtype) -> Tensor"
