@@ -14,6 +14,18 @@ from .transforms import affine
 __all__ = ["NOISE_VERSION", "Backend", "ReferenceWarning", "affine", "backend", "normal"]
 
 
-def normal(shape, seeds: Tensor, first_index: int, draw: Tensor, dtype: torch.dtype) -> Tensor:
-    """The normals that affine adds for one draw, (B, *event) = shape, on the device of seeds; draw: int64 (1,)."""
-    return torch.ops.torchdiff.normal.default(shape, seeds, first_index, draw, dtype)
+def normal(
+    shape, seeds: Tensor, first_index: int, draw: Tensor, dtype: torch.dtype, *, out: Tensor | None = None
+) -> Tensor:
+    """The normals that affine adds for one draw, (B, *event) = shape, on the device of seeds; draw: int64 (1,).
+
+    out: a tensor of this shape and dtype to write them to, any strides; it is returned.
+    """
+    if out is None:
+        return torch.ops.torchdiff.normal.default(shape, seeds, first_index, draw, dtype)
+    if out.shape != tuple(shape) or out.dtype != dtype:
+        raise ValueError(
+            f"normal: out has shape {tuple(out.shape)} and dtype {out.dtype}, asked for {tuple(shape)} and {dtype}"
+        )
+    torch.ops.torchdiff.normal.out(seeds, first_index, draw, out=out)
+    return out

@@ -81,3 +81,68 @@ def _check_tensor(op, name, tensor, dtype, device) -> None:
         raise ValueError(f"{op}: {name} is on {tensor.device}, expected {device}; move it there")
     if tensor.dtype != dtype:
         raise ValueError(f"{op}: {name} has dtype {tensor.dtype}; expected {dtype}")
+
+
+def check_affine_out(
+    tensors, weights: Tensor, seeds: Tensor, first_index: int, draws: Tensor, out, memory=True
+) -> None:
+    """check_affine, and that out can take the rows. memory: also that no element is written twice or read after."""
+    check_affine(tensors, weights, seeds, first_index, draws)
+    rows, first = weights.shape[-2], tensors[0]
+    if len(out) != rows:
+        raise ValueError(f"affine: out holds {len(out)} tensors; weights have {rows} rows")
+    for r, target in enumerate(out):
+        if target.device != first.device:
+            raise ValueError(f"affine: out[{r}] is on {target.device}, tensors[0] on {first.device}; move it there")
+        if target.shape != first.shape:
+            raise ValueError(
+                f"affine: out[{r}] has shape {tuple(target.shape)}, tensors[0] {tuple(first.shape)}; they must be equal"
+            )
+        if target.dtype not in DTYPES:
+            raise ValueError(
+                f"affine: out[{r}] has dtype {target.dtype}; expected float32, float64, float16 or bfloat16"
+            )
+    if not memory or first.numel() == 0:
+        return
+    for r, target in enumerate(out):
+        _check_own(f"affine: out[{r}]", target)
+        for name, others in (("tensors", tensors), ("out", out[:r])):
+            for j, other in enumerate(others):
+                if _meet(target, other) and not (name == "tensors" and _same(target, other)):
+                    raise ValueError(
+                        f"affine: out[{r}] shares memory with {name}[{j}]; give it memory of its own"
+                        + (", or the very same tensor" if name == "tensors" else "")
+                    )
+
+
+def check_normal_out(seeds: Tensor, first_index: int, draw: Tensor, out: Tensor, memory=True) -> None:
+    """check_normal of the shape, dtype and device of out, which may not overlap itself."""
+    check_normal(out.shape, seeds, first_index, draw, out.dtype)
+    if out.device != seeds.device:
+        raise ValueError(f"normal: out is on {out.device}, seeds on {seeds.device}; move one of them")
+    if memory and out.numel() > 0:
+        _check_own("normal: out", out)
+
+
+def _check_own(what: str, t: Tensor) -> None:
+    """Every element has its own place: each stride steps over all that the smaller ones reach."""
+    reach = 0
+    for stride, size in sorted((s, n) for s, n in zip(t.stride(), t.shape, strict=True) if n > 1):
+        if stride <= reach:
+            raise ValueError(f"{what} overlaps itself, with strides {t.stride()}; give it memory for every element")
+        reach += stride * (size - 1)
+
+
+def _span(t: Tensor) -> tuple[int, int]:
+    """First and last byte."""
+    reach = sum(stride * (size - 1) for stride, size in zip(t.stride(), t.shape, strict=True))
+    return t.data_ptr(), t.data_ptr() + (reach + 1) * t.element_size() - 1
+
+
+def _meet(a: Tensor, b: Tensor) -> bool:
+    (first_a, last_a), (first_b, last_b) = _span(a), _span(b)
+    return first_a <= last_b and first_b <= last_a
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.data_ptr() == b.data_ptr() and a.dtype == b.dtype and a.stride() == b.stride()

@@ -6,7 +6,9 @@ import functools
 
 import torch
 
-from .arguments import check_affine, check_normal
+from .arguments import check_affine, check_affine_out, check_normal, check_normal_out
+
+_LIBRARY = torch.library.Library("torchdiff", "IMPL")  # its registrations live as long as it does
 
 
 def fake_affine(tensors, weights, seeds, first_index, draws):
@@ -19,6 +21,40 @@ def fake_normal(shape, seeds, first_index, draw, dtype):
     """One contiguous tensor on the device of the seeds."""
     check_normal(shape, seeds, first_index, draw, dtype)
     return torch.empty(shape, dtype=dtype, device=seeds.device)
+
+
+def fake_affine_out(tensors, weights, seeds, first_index, draws, *, out):
+    """Nothing comes back; fake tensors have no memory to look at."""
+    check_affine_out(tensors, weights, seeds, first_index, draws, out, memory=False)
+
+
+def fake_normal_out(seeds, first_index, draw, *, out):
+    """Nothing comes back."""
+    check_normal_out(seeds, first_index, draw, out, memory=False)
+
+
+def refuse_derivatives(name):
+    """The autograd kernel of an op that writes into `out`: it has no derivative, and passes on what needs none."""
+
+    def kernel(*arguments, **out):
+        if torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments, **out):
+            raise ValueError(
+                f"{name.removesuffix('.out')}: out is not differentiable, and an argument requires grad; "
+                f"call it without out, or under torch.no_grad()"
+            )
+        op, overload = name.split(".")
+        with torch._C._AutoDispatchBelowAutograd():
+            return getattr(getattr(torch.ops.torchdiff, op), overload)(*arguments, **out)
+
+    return kernel
+
+
+def refuse_mapped_noise(info, in_dims, *arguments):
+    """The rule of vmap for normal."""
+    raise NotImplementedError(
+        "normal under vmap: noise depends on the sample's index, and a mapped dimension has none; make it part of the "
+        "batch: one call with shape (V * B, *event), and one seed a sample or a first_index"
+    )
 
 
 def save_weights(ctx, inputs, output):
@@ -62,4 +98,9 @@ def register() -> None:
     """Registers all of the above; the ops themselves must exist by now."""
     torch.library.register_fake("torchdiff::affine", fake_affine)
     torch.library.register_fake("torchdiff::normal", fake_normal)
+    torch.library.register_fake("torchdiff::affine.out", fake_affine_out)
+    torch.library.register_fake("torchdiff::normal.out", fake_normal_out)
+    for op in ("affine.out", "normal.out"):
+        _LIBRARY.impl(op, refuse_derivatives(op), "Autograd")
+    torch.library.register_vmap("torchdiff::normal", refuse_mapped_noise)
     torch.library.register_autograd("torchdiff::affine", backward_op, setup_context=save_weights)

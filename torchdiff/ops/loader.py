@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from . import reference
-from .schema import AFFINE, NORMAL
+from .schema import SCHEMAS
 
 NOISE_VERSION = 1  # the bits of the noise; csrc/normal.h holds the same number and the loader compares them
 SWITCH = "TORCHDIFF_NO_EXT"
@@ -38,12 +38,13 @@ def backend() -> Backend:
     else:
         found = _load()
     missing = tuple(device for device in ("cpu", "cuda") if device not in found.devices)
-    if not hasattr(torch.ops.torchdiff, "affine"):
-        torch.library.define("torchdiff::affine", AFFINE, tags=(torch.Tag.pt2_compliant_tag,))
-        torch.library.define("torchdiff::normal", NORMAL, tags=(torch.Tag.pt2_compliant_tag,))
-    if missing:
-        torch.library.impl("torchdiff::affine", missing)(_announced(reference.affine))
-        torch.library.impl("torchdiff::normal", missing)(_announced(reference.normal))
+    for name, text in SCHEMAS.items():
+        op, _, overload = name.partition(".")
+        ours = not hasattr(getattr(torch.ops.torchdiff, op, None), overload or "default")
+        if ours:
+            torch.library.define(f"torchdiff::{name}", text, tags=(torch.Tag.pt2_compliant_tag,))
+        if devices := ("cpu", "cuda") if ours else missing:
+            torch.library.impl(f"torchdiff::{name}", devices)(_announced(getattr(reference, name.replace(".", "_"))))
     return found
 
 
@@ -68,9 +69,9 @@ def _load() -> Backend:
 
 def _announced(op):
     @functools.wraps(op)
-    def run(*arguments):
+    def run(*arguments, **out):
         _announce_once()
-        return op(*arguments)
+        return op(*arguments, **out)
 
     return run
 

@@ -15,7 +15,7 @@ from .loader import backend
 backend()
 register()
 
-_affine = torch.ops.torchdiff.affine.default
+_affine, _affine_out = torch.ops.torchdiff.affine.default, torch.ops.torchdiff.affine.out
 _affine_op = _affine._op  # the same without a Python frame
 _below_autograd = torch._C._AutoDispatchBelowAutograd
 _functorch = torch._C._are_functorch_transforms_active
@@ -23,7 +23,15 @@ _dispatch_modes, _function_modes = torch._C._len_torch_dispatch_stack, torch._C.
 _compiling, _grad_enabled = torch.compiler.is_compiling, torch.is_grad_enabled
 
 
-def affine(tensors: Sequence[Tensor], weights: Tensor, seeds: Tensor, first_index: int, draws: Tensor) -> list[Tensor]:
+def affine(
+    tensors: Sequence[Tensor],
+    weights: Tensor,
+    seeds: Tensor,
+    first_index: int,
+    draws: Tensor,
+    *,
+    out: Sequence[Tensor] | None = None,
+) -> list[Tensor]:
     """out[r] = sum_j weights[..., r, j] * tensors[j] + sum_q weights[..., r, n + q] * z[q],   n = len(tensors).
 
     tensors: n >= 1 tensors (B, *event), one device, any strides, float32, float64, float16 or bfloat16, also mixed.
@@ -33,23 +41,43 @@ def affine(tensors: Sequence[Tensor], weights: Tensor, seeds: Tensor, first_inde
     draws:   int64 (Q,), one draw number a noise column (torchdiff.noise.draw_number). z[q] depends on the seed, the
              sample's index, draws[q] and the element's logical index only: not on B, strides, threads or device.
     weights, seeds and draws live on the device of the tensors.
-    Returns R tensors (B, *event) of tensors[0]'s dtype and layout. Each sum is taken in float64 in column order, every
-    product and sum rounded by itself, then rounded once (to float16 and bfloat16 through float32).
+    out:     R tensors to write to, of the tensors' shape and device, any of these dtypes, any strides. Each may be the
+             very same tensor as an input; no other overlap. Not differentiable.
+    Returns out, or R tensors (B, *event) of tensors[0]'s dtype and layout. Each sum is taken in float64 in column
+    order, every product and sum rounded by itself, then rounded once (to float16 and bfloat16 through float32).
     Raises ValueError (RuntimeError in compiled code) naming the argument that does not fit.
     """
+    if out is not None:
+        _into(out, tensors, weights, seeds, first_index, draws)
+        return list(out)
     if _compiling():
         return _affine(tensors, weights, seeds, first_index, draws)
     if _functorch() or forward_ad._current_level >= 0:
         return list(Affine.apply(weights, seeds, first_index, draws, *tensors))  # pyright: ignore[reportGeneralTypeIssues]
-    if _dispatch_modes() or _function_modes() or (_grad_enabled() and _require_grad(tensors, weights)):
+    if _watched(tensors, weights):
         return _affine(tensors, weights, seeds, first_index, draws)
     # nothing is recorded and no mode looks on: torch's Python hook for autograd would cost 4 us to find that out
     with _below_autograd():
         return _affine_op(tensors, weights, seeds, first_index, draws)
 
 
-def _require_grad(tensors: Sequence[Tensor], weights: Tensor) -> bool:
-    return weights.requires_grad or any(t.requires_grad for t in tensors)
+def _into(out, *arguments) -> None:
+    if not _compiling():
+        if _functorch() or forward_ad._current_level >= 0:
+            raise NotImplementedError(
+                "affine: out is for plain tensors; under torch.func or forward_ad call without it"
+            )
+        if not _watched([*arguments[0], *out], arguments[1]):
+            with _below_autograd():
+                return _affine_out(*arguments, out=out)
+    _affine_out(*arguments, out=out)
+
+
+def _watched(tensors: Sequence[Tensor], weights: Tensor) -> bool:
+    """Whether a derivative is recorded, or a mode wants to see every op: tracing, fake tensors, a default device."""
+    if _grad_enabled() and (weights.requires_grad or any(t.requires_grad for t in tensors)):
+        return True
+    return bool(_dispatch_modes() or _function_modes())
 
 
 class Affine(torch.autograd.Function):
@@ -113,11 +141,3 @@ class Affine(torch.autograd.Function):
 def _in_front(t: Tensor, dim: int | None, size: int) -> Tensor:
     """The mapped dimension first, or made of copies by reference where a tensor is not mapped."""
     return t.expand(size, *t.shape) if dim is None else t.movedim(dim, 0)
-
-
-def refuse_mapped_noise(info, in_dims, *arguments):
-    """The rule of vmap for normal."""
-    raise NotImplementedError(
-        "normal under vmap: noise depends on the sample's index, and a mapped dimension has none; make it part of the "
-        "batch: one call with shape (V * B, *event), and one seed a sample or a first_index"
-    )
