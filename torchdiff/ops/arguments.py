@@ -13,6 +13,7 @@ LARGEST_EVENT = 2**34  # elements of one sample: the counter holds 2^32 blocks o
 
 def check_affine(tensors, weights: Tensor, seeds: Tensor, first_index: int, draws: Tensor) -> None:
     """Raises ValueError naming the argument of torchdiff::affine that does not fit."""
+    _check_given("affine", weights=weights, seeds=seeds, draws=draws)
     if len(tensors) == 0:
         raise ValueError("affine: tensors is empty; give at least one tensor (B, *event)")
     first = tensors[0]
@@ -50,6 +51,7 @@ def check_affine(tensors, weights: Tensor, seeds: Tensor, first_index: int, draw
 
 def check_normal(shape, seeds: Tensor, first_index: int, draw: Tensor, dtype: torch.dtype) -> None:
     """Raises ValueError naming the argument of torchdiff::normal that does not fit."""
+    _check_given("normal", seeds=seeds, draw=draw)
     if len(shape) == 0:
         raise ValueError("normal: shape is empty; its first number is the batch")
     if any(n < 0 for n in shape):
@@ -74,6 +76,12 @@ def _check_noise(op, batch, event, seeds, first_index, draws_name, draws, device
         raise ValueError(f"{op}: first_index is {first_index}; expected 0 or more")
     if draws.numel() > 0 and event > LARGEST_EVENT:
         raise ValueError(f"{op}: a sample of {event} elements; the noise counter ends at 2^34. Split the sample")
+
+
+def _check_given(op, **arguments) -> None:
+    for name, value in arguments.items():
+        if not isinstance(value, Tensor):  # the dispatcher hands None on, where a tensor should be
+            raise TypeError(f"{op}: {name} is {type(value).__name__}; expected a tensor")
 
 
 def _check_tensor(op, name, tensor, dtype, device) -> None:
@@ -117,6 +125,7 @@ def check_affine_out(
 
 def check_normal_out(seeds: Tensor, first_index: int, draw: Tensor, out: Tensor, memory=True) -> None:
     """check_normal of the shape, dtype and device of out, which may not overlap itself."""
+    _check_given("normal", seeds=seeds, draw=draw, out=out)
     check_normal(out.shape, seeds, first_index, draw, out.dtype)
     if out.device != seeds.device:
         raise ValueError(f"normal: out is on {out.device}, seeds on {seeds.device}; move one of them")

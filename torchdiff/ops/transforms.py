@@ -115,29 +115,39 @@ class Affine(torch.autograd.Function):
 
     @staticmethod
     def vmap(info, in_dims, weights, seeds, first_index, draws, *tensors):
-        """Without noise the mapped dimension is one more of the batch. With noise it has no sample index."""
-        weights_dim, dims = in_dims[0], in_dims[4:]
-        if draws.numel() > 0:
-            raise NotImplementedError(
-                "affine under vmap: noise depends on the sample's index, and a mapped dimension has none; make it part "
-                "of the batch, (V, B, *event) -> (V * B, *event), and give one seed a sample, or a first_index"
-            )
-        size = info.batch_size
-        event = [t.dim() - (dim is not None) for t, dim in zip(tensors, dims, strict=True)]
-        whole = [_in_front(t, dim, size) for t, dim in zip(tensors, dims, strict=True)]
-        if min(event) == 0:
-            raise ValueError("affine: tensors[0] has no batch dimension; give (B, *event), or unsqueeze it")
-        batch = whole[0].shape[1]
-        flat = [t.reshape(size * t.shape[1], *t.shape[2:]) for t in whole]
-        if weights_dim is not None or weights.dim() == 3:
-            table = _in_front(weights, weights_dim, size)
-            table = table if table.dim() == 4 else table.unsqueeze(1).expand(-1, batch, -1, -1)
-            weights = table.reshape(size * batch, *table.shape[2:])
-        outputs = affine(flat, weights, draws.new_empty(0), 0, draws.new_empty(0))
-        shaped = tuple(out.view(size, batch, *out.shape[1:]) for out in outputs)
-        return shaped, (0,) * len(shaped)
+        dims = (list(in_dims[4:]), *in_dims[:4])
+        outputs, out_dims = map_affine(info, dims, list(tensors), weights, seeds, first_index, draws)
+        return tuple(outputs), tuple(out_dims)
+
+
+def map_affine(info, in_dims, tensors, weights, seeds, first_index, draws):
+    """The rule of vmap: without noise the mapped dimension is one more of the batch; with noise it has no sample index.
+
+    Raises NotImplementedError for noise.
+    """
+    dims, weights_dim, *_ = in_dims
+    if draws.numel() > 0:
+        raise NotImplementedError(
+            "affine under vmap: noise depends on the sample's index, and a mapped dimension has none; make it part of "
+            "the batch, (V, B, *event) -> (V * B, *event), and give one seed a sample, or a first_index"
+        )
+    size = info.batch_size
+    if min(t.dim() - (dim is not None) for t, dim in zip(tensors, dims, strict=True)) == 0:
+        raise ValueError("affine: tensors[0] has no batch dimension; give (B, *event), or unsqueeze it")
+    whole = [_in_front(t, dim, size) for t, dim in zip(tensors, dims, strict=True)]
+    batch = whole[0].shape[1]
+    flat = [t.reshape(size * t.shape[1], *t.shape[2:]) for t in whole]
+    if weights_dim is not None or weights.dim() == 3:
+        table = _in_front(weights, weights_dim, size)
+        table = table if table.dim() == 4 else table.unsqueeze(1).expand(-1, batch, -1, -1)
+        weights = table.reshape(size * batch, *table.shape[2:])
+    outputs = affine(flat, weights, draws.new_empty(0), 0, draws.new_empty(0))
+    return [out.view(size, batch, *out.shape[1:]) for out in outputs], [0] * len(outputs)
 
 
 def _in_front(t: Tensor, dim: int | None, size: int) -> Tensor:
     """The mapped dimension first, or made of copies by reference where a tensor is not mapped."""
     return t.expand(size, *t.shape) if dim is None else t.movedim(dim, 0)
+
+
+torch.library.register_vmap("torchdiff::affine", map_affine)
