@@ -74,8 +74,8 @@ void check_own_memory(const char* op, const std::string& name, const Tensor& t) 
   std::sort(steps.begin(), steps.end());
   int64_t below = 0;  // the largest offset of the dimensions before
   for (const auto& [stride, size] : steps) {
-    STD_TORCH_CHECK(t.numel() == 0 || stride > below, op, ": ", name, " has elements that share memory (shape ",
-                    text(t.sizes()), ", strides ", text(t.strides()), "); write into a tensor of its own");
+    STD_TORCH_CHECK(t.numel() == 0 || stride > below, op, ": ", name, " overlaps itself, with strides ",
+                    text(t.strides()), "; give it memory for every element");
     below += (size - 1) * stride;
   }
 }
@@ -132,13 +132,13 @@ void check_affine(const std::vector<Tensor>& tensors, const Tensor& weights, con
 }
 
 void check_out(const std::vector<Tensor>& tensors, int64_t rows, const std::vector<Tensor>& out) {
-  STD_TORCH_CHECK(static_cast<int64_t>(out.size()) == rows, "affine: out holds ", out.size(), " tensors for ", rows,
-                  " rows");
+  STD_TORCH_CHECK(static_cast<int64_t>(out.size()) == rows, "affine: out holds ", out.size(), " tensors; weights have ",
+                  rows, " rows");
   const Tensor& first = tensors[0];
   for (size_t r = 0; r < out.size(); ++r) {
     const Tensor& t = out[r];
     STD_TORCH_CHECK(t.device() == first.device(), "affine: out[", r, "] is on ", text(t.device()), ", tensors[0] on ",
-                    text(first.device()), "; move them to one device");
+                    text(first.device()), "; move it there");
     STD_TORCH_CHECK(t.sizes() == first.sizes(), "affine: out[", r, "] has shape ", text(t.sizes()), ", tensors[0] ",
                     text(first.sizes()), "; they must be equal");
     STD_TORCH_CHECK(is_float(t.scalar_type()), "affine: out[", r, "] has dtype ",
@@ -149,8 +149,8 @@ void check_out(const std::vector<Tensor>& tensors, int64_t rows, const std::vect
                       j, "] without being the same tensor; write into a tensor of its own");
     }
     for (size_t other = 0; other < r; ++other) {
-      STD_TORCH_CHECK(!overlap(t, out[other]), "affine: out[", r, "] overlaps out[", other,
-                      "]; give each row memory of its own");
+      STD_TORCH_CHECK(!overlap(t, out[other]), "affine: out[", r, "] shares memory with out[", other,
+                      "]; give it memory of its own");
     }
   }
 }
@@ -166,7 +166,7 @@ bool share_memory(const std::vector<Tensor>& tensors, const std::vector<Tensor>&
 
 void check_normal_out(const Tensor& seeds, int64_t first_index, const Tensor& draw, const Tensor& out) {
   STD_TORCH_CHECK(out.device() == seeds.device(), "normal: out is on ", text(out.device()), ", seeds on ",
-                  text(seeds.device()), "; move them to one device");
+                  text(seeds.device()), "; move one of them");
   check_normal({out.sizes().begin(), out.sizes().end()}, seeds, first_index, draw, out.scalar_type());
   check_own_memory("normal", "out", out);
 }

@@ -6,7 +6,9 @@ import functools
 
 import torch
 
-from .arguments import check_affine, check_normal, check_normal_out, check_out
+from .arguments import check_affine, check_affine_out, check_normal, check_normal_out
+
+_LIBRARY = torch.library.Library("torchdiff", "IMPL")  # its registrations live as long as it does
 
 
 def fake_affine(tensors, weights, seeds, first_index, draws):
@@ -22,14 +24,37 @@ def fake_normal(shape, seeds, first_index, draw, dtype):
 
 
 def fake_affine_out(tensors, weights, seeds, first_index, draws, *, out):
-    """Nothing: the rows are written into `out`."""
-    check_affine(tensors, weights, seeds, first_index, draws)
-    check_out(tensors, weights.shape[-2], out)
+    """Nothing comes back; fake tensors have no memory to look at."""
+    check_affine_out(tensors, weights, seeds, first_index, draws, out, memory=False)
 
 
 def fake_normal_out(seeds, first_index, draw, *, out):
-    """Nothing: the normals are written into `out`."""
-    check_normal_out(seeds, first_index, draw, out)
+    """Nothing comes back."""
+    check_normal_out(seeds, first_index, draw, out, memory=False)
+
+
+def refuse_derivatives(name):
+    """The autograd kernel of an op that writes into `out`: it has no derivative, and passes on what needs none."""
+
+    def kernel(*arguments, **out):
+        if torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments, **out):
+            raise ValueError(
+                f"{name.removesuffix('.out')}: out is not differentiable, and an argument requires grad; "
+                f"call it without out, or under torch.no_grad()"
+            )
+        op, overload = name.split(".")
+        with torch._C._AutoDispatchBelowAutograd():
+            return getattr(getattr(torch.ops.torchdiff, op), overload)(*arguments, **out)
+
+    return kernel
+
+
+def refuse_mapped_noise(info, in_dims, *arguments):
+    """The rule of vmap for normal."""
+    raise NotImplementedError(
+        "normal under vmap: noise depends on the sample's index, and a mapped dimension has none; make it part of the "
+        "batch: one call with shape (V * B, *event), and one seed a sample or a first_index"
+    )
 
 
 def save_weights(ctx, inputs, output):
@@ -41,14 +66,14 @@ def save_weights(ctx, inputs, output):
     ctx.dtypes = [t.dtype for t in tensors]
 
 
-def backward_affine(ctx, grads):
+def backward_affine(ctx, grads, wanted, run):
     """grad[j] = sum_r weights[..., r, j] * grads[r]: affine with the transposed weights and no draws.
 
     Sums run in the widest dtype among the tensors that want a gradient, so that a half-precision tensors[0] does not
-    round the gradient of a float32 neighbour.
+    round the gradient of a float32 neighbour. wanted: which tensors need one; run: affine, as differentiable as needed.
     """
     weights, seeds, draws = ctx.saved_tensors
-    wanted = [j for j, needed in enumerate(ctx.needs_input_grad[0]) if needed]
+    wanted = [j for j, needed in enumerate(wanted) if needed]
     present = [r for r, grad in enumerate(grads) if grad is not None]
     result = [None] * len(ctx.dtypes)
     if wanted and present:
@@ -58,10 +83,14 @@ def backward_affine(ctx, grads):
         widest = functools.reduce(torch.promote_types, (ctx.dtypes[j] for j in wanted))
         lead, *others = (grads[r] for r in present)
         none = (seeds.new_empty(0), 0, draws.new_empty(0))
-        sums = torch.ops.torchdiff.affine([lead.to(widest), *others], transposed, *none)
+        sums = run([lead.to(widest), *others], transposed, *none)
         for j, grad in zip(wanted, sums, strict=True):
             result[j] = grad.to(ctx.dtypes[j])
     return result, None, None, None, None
+
+
+def backward_op(ctx, grads):
+    return backward_affine(ctx, grads, ctx.needs_input_grad[0], torch.ops.torchdiff.affine.default)
 
 
 @functools.cache
@@ -71,4 +100,7 @@ def register() -> None:
     torch.library.register_fake("torchdiff::normal", fake_normal)
     torch.library.register_fake("torchdiff::affine.out", fake_affine_out)
     torch.library.register_fake("torchdiff::normal.out", fake_normal_out)
-    torch.library.register_autograd("torchdiff::affine", backward_affine, setup_context=save_weights)
+    for op in ("affine.out", "normal.out"):
+        _LIBRARY.impl(op, refuse_derivatives(op), "Autograd")
+    torch.library.register_vmap("torchdiff::normal", refuse_mapped_noise)
+    torch.library.register_autograd("torchdiff::affine", backward_op, setup_context=save_weights)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from .arguments import check_affine, check_normal, check_normal_out, check_out
+from .arguments import check_affine, check_affine_out, check_normal, check_normal_out
 from .boxmuller import box_muller
 from .fma import fma32
 from .philox import words
@@ -30,8 +30,7 @@ def affine_out(
     tensors: list[Tensor], weights: Tensor, seeds: Tensor, first_index: int, draws: Tensor, *, out: list[Tensor]
 ) -> None:
     """torchdiff::affine.out in plain torch; arguments as in torchdiff.ops.affine."""
-    check_affine(tensors, weights, seeds, first_index, draws)
-    check_out(tensors, weights.shape[-2], out)
+    check_affine_out(tensors, weights, seeds, first_index, draws, out)
     # all rows before the first is written: an output may be an input
     for tensor, row in zip(out, _rows(tensors, weights, seeds, first_index, draws), strict=True):
         _write(row, tensor)

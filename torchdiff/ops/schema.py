@@ -1,6 +1,6 @@
 """The schemas of the ops by name; csrc/library.cpp defines the same."""
 
-_NOISE = "Tensor seeds, int first_index"
+_NOISE = "Tensor seeds, SymInt first_index"
 
 SCHEMAS = {
     "affine": f"(Tensor[] tensors, Tensor weights, {_NOISE}, Tensor draws) -> Tensor[]",
