@@ -17,8 +17,8 @@ def split(items: Sequence[Item], blocks: int) -> tuple[Item, ...]:
     """The same items with the wide ones split; each leaves the state that the wide one left.
 
     Rows beyond 8 are rows of an item of their own, with the same bits. A row over more than 32 tensors or 8 draws is a
-    sum of partial sums, and a partial sum is rounded to the dtype of the state: one rounding more for every 24 tensors
-    or 8 draws beyond (none in float64). Only formulas with more than 32 live tensors, or 9 draws in one block of rows,
+    sum of partial sums, and a partial sum, which the state enters last, is rounded to the dtype of the state: one rounding
+    more for every 24 tensors or 8 draws beyond (none in float64). Only formulas with more than 32 live tensors, or 9 draws in one block of rows,
     meet that.
     blocks: of the state that the first item gets.
     """
@@ -79,7 +79,7 @@ def _narrow(item: AffineStep, slots: int) -> list[AffineStep]:
 
 
 def _pieces(item: AffineStep, rows: range) -> Iterator[_Piece]:
-    """The calls that make these rows, the first over 32 tensors, each later one over the sums so far and some more."""
+    """The calls that make these rows: the last columns first and the state last, in the order in which the op adds."""
     draws = [q for q in range(len(item.draws)) if any(item.noise[r][q] != 0.0 for r in rows)]
     reads = list(range(len(item.reads)))
     if len(reads) > TENSORS:
@@ -87,15 +87,17 @@ def _pieces(item: AffineStep, rows: range) -> Iterator[_Piece]:
     parts: tuple[Key, ...] = ()
     count = 0
     while reads or draws:
-        more, reads = reads[: TENSORS - len(parts)], reads[TENSORS - len(parts) :]
-        # draws after all tensors, as in the wide item: the additions keep their order, and in float64 their bits
-        fresh, draws = ([], draws) if reads else (draws[:DRAWS], draws[DRAWS:])
-        carried = [tuple(float(r == s) for s in rows) if parts else () for r in rows]
+        fresh, draws = draws[-DRAWS:], draws[:-DRAWS]
+        start = len(reads) if draws else max(0, len(reads) - (TENSORS - len(parts)))
+        more, reads = reads[start:], reads[:start]
+        # a call takes its shape from a tensor: where it adds up draws alone, one enters with weight 0
+        idle = (item.reads[reads[-1]],) if not (more or parts) else ()
+        ones = [tuple(float(r == s) for s in rows) if parts else (0.0,) * len(idle) for r in rows]
         outs = tuple((r, count) for r in rows)
         yield _Piece(
             outs,
-            (*parts, *(item.reads[j] for j in more)),
-            tuple((*ones, *(item.weights[r][j] for j in more)) for r, ones in zip(rows, carried, strict=True)),
+            (*(item.reads[j] for j in more), *parts, *idle),
+            tuple((*(item.weights[r][j] for j in more), *carried) for r, carried in zip(rows, ones, strict=True)),
             tuple(item.draws[q] for q in fresh),
             tuple(tuple(item.noise[r][q] for q in fresh) for r in rows),
             done=not (reads or draws),
