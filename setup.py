@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent
 HOST = ["-O3", "-std=c++17", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
 DEVICE = ["-O3", "-std=c++17", "-fmad=false", "--expt-relaxed-constexpr"]
 TARGET = "-DTORCH_TARGET_VERSION=0x020A000000000000"  # stable ABI of torch 2.10: one build serves every later torch
-SOURCES = ("library", "arguments", "simd_cpu", "simd_avx2", "simd_avx512", "affine_cpu", "blocks_cpu", "bindings")
+SOURCES = ("library", "arguments", "simd_cpu", "simd_avx2", "simd_avx512", "affine_cpu", "bindings")
 
 
 def compiler() -> str | None:
