@@ -7,6 +7,7 @@ STABLE_TORCH_LIBRARY(torchdiff, m) {
       "affine.out(Tensor[] tensors, Tensor weights, Tensor seeds, int first_index, Tensor draws, *, Tensor(a!)[] out) "
       "-> "
       "()");
+  m.def("norms(Tensor[] tensors, Tensor seeds, int first_index, Tensor draws) -> Tensor");
   m.def("normal(SymInt[] shape, Tensor seeds, int first_index, Tensor draw, ScalarType dtype) -> Tensor");
   m.def("normal.out(Tensor seeds, int first_index, Tensor draw, *, Tensor(a!) out) -> ()");
 }
