@@ -35,21 +35,24 @@ class Worker {
     std::fill(lanes_, lanes_ + kRange, 0.0);
     for (int64_t block = range * kRange; block < blocks_per_sample_; block += kSumLanes) {
       const int blocks = static_cast<int>(std::min<int64_t>(kRange, blocks_per_sample_ - block));
-      add(values(column, sample, 1, block, blocks), std::min<int64_t>(4 * blocks, problem_.event - 4 * block));
+      const int64_t count = std::min<int64_t>(4 * blocks, problem_.event - 4 * block);
+      add(values(column, sample, 1, block, blocks), count, lanes_);
     }
-    return folded(lanes_of(blocks_per_sample_).width);
+    return folded(lanes_, kRange);
   }
 
-  // The norms of one column of `samples` whole samples, of no more blocks than a chunk; out: `step` apart.
+  // The norms of one column of `samples` whole samples, no more blocks than a chunk together; out: `step` apart.
   void samples(int column, int64_t first, int samples, double* out, int64_t step) {
-    const int blocks = static_cast<int>(blocks_per_sample_), width = lanes_of(blocks).width;
+    const int blocks = static_cast<int>(blocks_per_sample_);
     const T* data = values(column, first, samples, 0, blocks);
-    const int64_t stride = column < problem_.inputs ? problem_.event : 4 * blocks;
-    for (int s = 0; s < samples; ++s) {
-      std::fill(lanes_, lanes_ + width, 0.0);
-      add(data + s * stride, problem_.event);
-      out[s * step] = square_root(folded(width));
+    std::fill(lanes_, lanes_ + samples * blocks, 0.0);
+    if (problem_.event % 4 == 0) {  // no gaps between samples
+      add(data, samples * problem_.event, lanes_);
+    } else {
+      const int64_t stride = column < problem_.inputs ? problem_.event : 4 * blocks;
+      for (int s = 0; s < samples; ++s) add(data + s * stride, problem_.event, lanes_ + s * blocks);
     }
+    for (int s = 0; s < samples; ++s) out[s * step] = square_root(folded(lanes_ + s * blocks, blocks));
   }
 
  private:
@@ -100,25 +103,27 @@ class Worker {
     counters_.block[i] = static_cast<uint32_t>(block);
   }
 
-  // The blocks of `count` elements of one sample, one to each lane; the last one may end early.
-  void add(const T* values, int64_t count) {
+  // The blocks of `count` elements, one to each lane; the last one may end early.
+  void add(const T* values, int64_t count, double* lanes) {
     const int whole = static_cast<int>(count / 4), rest = static_cast<int>(count % 4);
     if constexpr (kSingle) {
-      simd_.squares32(values, whole, lanes_);
+      if (whole > 0) simd_.squares32(values, whole, lanes);
     } else {
-      simd_.squares64(values, whole, lanes_);
+      if (whole > 0) simd_.squares64(values, whole, lanes);
     }
     if (rest == 0) return;
-    T last[4] = {};
-    std::copy(values + 4 * whole, values + count, last);
-    lanes_[whole] = torchdiff::add(lanes_[whole], sum_of_squares(last[0], last[1], last[2], last[3]));
+    const T* last = values + 4 * whole;
+    const T second = rest > 1 ? last[1] : T{0}, third = rest > 2 ? last[2] : T{0};
+    lanes[whole] = torchdiff::add(lanes[whole], sum_of_squares(last[0], second, third, T{0}));
   }
 
-  double folded(int width) {
-    for (int half = width / 2; half > 0; half /= 2) {
-      for (int l = 0; l < half; ++l) lanes_[l] = torchdiff::add(lanes_[l], lanes_[l + half]);
+  // By halves of the next power of two; what is missing to it is 0 and left out.
+  static double folded(double* lanes, int count) {
+    for (int half = up_to_power(count, kRange) / 2; half > 0; half /= 2) {
+      for (int l = half; l < count; ++l) lanes[l - half] = torchdiff::add(lanes[l - half], lanes[l]);
+      count = std::min(count, half);
     }
-    return lanes_[0];
+    return lanes[0];
   }
 
   const Problem& problem_;
