@@ -33,9 +33,9 @@ TORCHDIFF_INLINE double fold(const double* first, int64_t step, int count) {
   TORCHDIFF_UNROLL
   for (int k = 0; k < 16; ++k) sum[k] = k < count ? first[k * step] : 0.0;
   TORCHDIFF_UNROLL
-  for (int half = 8; half > 0; half /= 2) {
+  for (int level = 0; level < 4; ++level) {  // counted up: nvcc unrolls no loop that halves
     TORCHDIFF_UNROLL
-    for (int k = 0; k < half; ++k) sum[k] = add(sum[k], sum[k + half]);
+    for (int k = 0; k < 8 >> level; ++k) sum[k] = add(sum[k], sum[k + (8 >> level)]);
   }
   return sum[0];
 }
