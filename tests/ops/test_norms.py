@@ -84,6 +84,12 @@ def test_degenerate_shapes(shape):
         assert not found.any()
 
 
+def test_more_than_2_31_elements(extension):
+    """The norm of n ones is the root of n, also for an n beyond 32 bits; an expanded tensor stands for them."""
+    count, empty = 2**31 + 17, torch.empty(0, dtype=torch.int64)
+    assert ops.norms([torch.ones(1, 1).expand(1, count)], empty, 0, empty).item() == math.sqrt(count)
+
+
 @pytest.mark.parametrize("event", [3, 200, 2500, 30001])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_threads_do_not_change_bits(event, dtype):
