@@ -8,6 +8,7 @@ STABLE_TORCH_LIBRARY(torchdiff, m) {
       "out) "
       "-> "
       "()");
+  m.def("norms(Tensor[] tensors, Tensor seeds, SymInt first_index, Tensor draws) -> Tensor");
   m.def("normal(SymInt[] shape, Tensor seeds, SymInt first_index, Tensor draw, ScalarType dtype) -> Tensor");
   m.def("normal.out(Tensor seeds, SymInt first_index, Tensor draw, *, Tensor(a!) out) -> ()");
 }

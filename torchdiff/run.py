@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from torchdiff import ops
-from torchdiff.blocks import pack, unpack
+from torchdiff.blocks import unpack
 from torchdiff.counters import PRIOR, STEP, draw_number
 from torchdiff.denoiser import Denoiser, clock
+from torchdiff.draws import Draws, Fresh
 from torchdiff.drive import remember, take
 from torchdiff.errors import NetworkError, PlanError
 from torchdiff.execute import execute
@@ -108,11 +109,13 @@ class Run:
             fed = [b * scale if scale != 1.0 else b for b in unpack(x)]
             return read(self.plan.sde, self.denoiser, x, tuple(self.call(fed, level, item.step, ())), level)
 
-        def normals(start: Level, end: Level) -> Any:
-            call = next(draws)
-            blocks = range(self.plan.blocks)
-            return pack(self.normal(draw_number(STEP, item.step, item.index, call, block)) for block in blocks)
+        def fresh() -> list[Fresh]:
+            call, blocks = next(draws), range(self.plan.blocks)
+            numbers = [draw_number(STEP, item.step, item.index, call, block) for block in blocks]
+            named = torch.tensor(numbers, dtype=torch.int64, device=self.place.device)
+            return [Fresh((), self.seeds, self.first_index, number) for number in named.split(1)]
 
+        normals = Draws(fresh, self.place.shape, self.place.dtype)
         past = self.pasts.get(item.index, ())
         moved, memo = take(item.part, item.index, x, item.span._replace(past=past), predict, normals)
         self.pasts[item.index] = remember(item.part, past, memo)

@@ -17,9 +17,9 @@ def split(items: Sequence[Item], blocks: int) -> tuple[Item, ...]:
     """The same items with the wide ones split; each leaves the state that the wide one left.
 
     Rows beyond 8 are rows of an item of their own, with the same bits. A row over more than 32 tensors or 8 draws is a
-    sum of partial sums, into which the state goes last. A partial sum is rounded to the dtype of the state: one rounding
-    more for every 24 tensors or 8 draws beyond (none in float64). Only formulas with more than 32 live tensors, or 9
-    draws in one block of rows, meet that.
+    sum of partial sums, into which the state goes last. A partial sum is rounded to the dtype of the state: one
+    rounding more for every 24 tensors or 8 draws beyond (none in float64). Only formulas with more than 32 live
+    tensors, or 9 draws in one block of rows, meet that.
     blocks: of the state that the first item gets.
     """
     result: list[Item] = []

@@ -105,6 +105,7 @@ def right(draw):
 TAKES = {
     "affine": ("tensors", "weights", "seeds", "first_index", "draws"),
     "affine_out": ("tensors", "weights", "seeds", "first_index", "draws", "out"),
+    "norms": ("tensors", "seeds", "first_index", "draws"),
     "normal": ("shape", "seeds", "first_index", "draws", "dtype"),
     "normal_out": ("seeds", "first_index", "draws", "out"),
 }

@@ -116,7 +116,7 @@ def test_one_sample_beyond_two_to_the_31_elements(extension):
     picked, found = x[0, where.to(DEVICE)].cpu(), output[0, where.to(DEVICE)].cpu()
     blocks = [extension.normals32(2**40 + 1, 5, 9, first_block=p // 4, blocks=1)[p % 4] for p in where.tolist()]
     z = torch.tensor([float(normal) for normal in blocks], dtype=DOUBLE)
-    # float64 takes this sum of a half and a float32 without rounding, so it is rounded as the kernel's last fma rounds it
+    # float64 holds this sum of a half and a float32 exactly: it is rounded as the kernel's last fma rounds it
     assert_same_bits([found], [(0.75 * picked.double() + 0.5 * z).float().to(HALF)])
 
 

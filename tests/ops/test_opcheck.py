@@ -56,9 +56,17 @@ def test_normal(shape, dtype, first, per_sample):
     passes(torch.ops.torchdiff.normal.out, seeds, first, draw, out=torch.zeros(shape, dtype=dtype))
 
 
+@few
+@given(arguments=calls, grad=st.booleans())
+def test_norms(arguments, grad):
+    """The same for the norms of tensors and draws."""
+    tensors, _, *rest = arguments
+    passes(torch.ops.torchdiff.norms.default, [t.requires_grad_(grad) for t in tensors], *rest)
+
+
 def test_every_op_is_checked():
     """The namespace holds no public op beside those of this file."""
-    known = {"affine.default", "affine.out", "normal.default", "normal.out"}
+    known = {"affine.default", "affine.out", "norms.default", "normal.default", "normal.out"}
     assert ops.backend() is not None
     found = {
         schema.name.removeprefix("torchdiff::") + "." + (schema.overload_name or "default")

@@ -11,7 +11,7 @@ from torch import Tensor
 from .loader import NOISE_VERSION, Backend, ReferenceWarning, backend
 from .transforms import affine
 
-__all__ = ["NOISE_VERSION", "Backend", "ReferenceWarning", "affine", "backend", "normal"]
+__all__ = ["NOISE_VERSION", "Backend", "ReferenceWarning", "affine", "backend", "normal", "norms"]
 
 
 def normal(
@@ -29,3 +29,18 @@ def normal(
         )
     torch.ops.torchdiff.normal.out(seeds, first_index, draw, out=out)
     return out
+
+
+def norms(tensors: list[Tensor], seeds: Tensor, first_index: int, draws: Tensor) -> Tensor:
+    """norm[:, j] = |tensors[j]|,   norm[:, n + q] = |z[q]|,   |.| the 2-norm over each sample,   n = len(tensors).
+
+    tensors: n >= 1 tensors (B, *event), one device, any strides, float32, float64, float16 or bfloat16, also mixed.
+    seeds, first_index, draws: as in affine; z[q] are the normals that it adds for the same, float64 if a tensor is and
+             float32 if not. They are made on the way and never stored.
+    seeds and draws live on the device of the tensors.
+    Returns float64 (B, n + Q). Squares and sums are float64, in an order that depends on the event's size alone, so the
+    bits do not depend on B, strides, threads or device, and a norm overflows only where float64 does. The norm of an
+    empty sample is 0. The derivative by a tensor is tensors[j] / |tensors[j]|, and 0 where the norm is.
+    Raises ValueError (RuntimeError in compiled code) naming the argument that does not fit.
+    """
+    return torch.ops.torchdiff.norms.default(tensors, seeds, first_index, draws)

@@ -15,35 +15,8 @@ LARGEST_EVENT = 2**34  # elements of one sample: the counter holds 2^32 blocks o
 def check_affine(tensors, weights: Tensor, seeds: Tensor, first_index: int, draws: Tensor) -> None:
     """Raises ValueError naming the argument of torchdiff::affine that does not fit."""
     _check_given("affine", weights=weights, seeds=seeds, draws=draws)
-    if len(tensors) == 0:
-        raise ValueError("affine: tensors is empty; give at least one tensor (B, *event)")
-    if len(tensors) > MOST_TENSORS:
-        raise ValueError(
-            f"affine: {len(tensors)} tensors; a call takes up to {MOST_TENSORS}. Add up some of them in a call before"
-        )
-    first = tensors[0]
-    if first.dim() == 0:
-        raise ValueError("affine: tensors[0] has no batch dimension; give (B, *event), or unsqueeze it")
-    shape, device = first.shape, first.device
-    for j, t in enumerate(tensors):
-        if t.device != device:
-            raise ValueError(f"affine: tensors[{j}] is on {t.device}, tensors[0] on {device}; move them to one device")
-        if t.shape != shape:
-            raise ValueError(
-                f"affine: tensors[{j}] has shape {tuple(t.shape)}, tensors[0] {tuple(shape)}; they must be equal"
-            )
-        if t.dtype not in DTYPES:
-            raise ValueError(
-                f"affine: tensors[{j}] has dtype {t.dtype}; expected float32, float64, float16 or bfloat16"
-            )
-    _check_noise("affine", shape[0], math.prod(shape[1:]), seeds, first_index, "draws", draws, device)
-    if draws.dim() != 1:
-        raise ValueError(f"affine: draws has {draws.dim()} dimensions; expected one, (Q,)")
-    if draws.numel() > MOST_DRAWS:
-        raise ValueError(
-            f"affine: {draws.numel()} draws; a call takes up to {MOST_DRAWS}. Add up some of them in a call before"
-        )
-    _check_tensor("affine", "weights", weights, torch.float64, device)
+    _check_columns("affine", tensors, seeds, first_index, draws)
+    _check_tensor("affine", "weights", weights, torch.float64, tensors[0].device)
     if weights.dim() not in (2, 3) or weights.shape[-2] < 1:
         raise ValueError(
             f"affine: weights has shape {tuple(weights.shape)}; expected (R, n + Q) or (B, R, n + Q) with R >= 1"
@@ -59,8 +32,14 @@ def check_affine(tensors, weights: Tensor, seeds: Tensor, first_index: int, draw
             f"affine: weights has {weights.shape[-1]} columns; {len(tensors)} tensors and {draws.numel()} draws need "
             f"{columns}"
         )
-    if weights.dim() == 3 and weights.shape[0] != shape[0]:
-        raise ValueError(f"affine: weights has {weights.shape[0]} sample rows for a batch of {shape[0]}")
+    if weights.dim() == 3 and weights.shape[0] != tensors[0].shape[0]:
+        raise ValueError(f"affine: weights has {weights.shape[0]} sample rows for a batch of {tensors[0].shape[0]}")
+
+
+def check_norms(tensors, seeds: Tensor, first_index: int, draws: Tensor) -> None:
+    """Raises ValueError naming the argument of torchdiff::norms that does not fit."""
+    _check_given("norms", seeds=seeds, draws=draws)
+    _check_columns("norms", tensors, seeds, first_index, draws)
 
 
 def check_normal(shape, seeds: Tensor, first_index: int, draw: Tensor, dtype: torch.dtype) -> None:
@@ -75,6 +54,34 @@ def check_normal(shape, seeds: Tensor, first_index: int, draw: Tensor, dtype: to
     if draw.numel() != 1:
         raise ValueError(f"normal: draw has {draw.numel()} elements; expected one")
     _check_noise("normal", shape[0], math.prod(shape[1:]), seeds, first_index, "draw", draw, seeds.device)
+
+
+def _check_columns(op, tensors, seeds, first_index, draws) -> None:
+    """The arguments that affine and norms have in common."""
+    if len(tensors) == 0:
+        raise ValueError(f"{op}: tensors is empty; give at least one tensor (B, *event)")
+    if len(tensors) > MOST_TENSORS:
+        raise ValueError(
+            f"{op}: {len(tensors)} tensors; a call takes up to {MOST_TENSORS}. Split them over several calls"
+        )
+    first = tensors[0]
+    if first.dim() == 0:
+        raise ValueError(f"{op}: tensors[0] has no batch dimension; give (B, *event), or unsqueeze it")
+    shape, device = first.shape, first.device
+    for j, t in enumerate(tensors):
+        if t.device != device:
+            raise ValueError(f"{op}: tensors[{j}] is on {t.device}, tensors[0] on {device}; move them to one device")
+        if t.shape != shape:
+            raise ValueError(
+                f"{op}: tensors[{j}] has shape {tuple(t.shape)}, tensors[0] {tuple(shape)}; they must be equal"
+            )
+        if t.dtype not in DTYPES:
+            raise ValueError(f"{op}: tensors[{j}] has dtype {t.dtype}; expected float32, float64, float16 or bfloat16")
+    _check_noise(op, shape[0], math.prod(shape[1:]), seeds, first_index, "draws", draws, device)
+    if draws.dim() != 1:
+        raise ValueError(f"{op}: draws has {draws.dim()} dimensions; expected one, (Q,)")
+    if draws.numel() > MOST_DRAWS:
+        raise ValueError(f"{op}: {draws.numel()} draws; a call takes up to {MOST_DRAWS}. Split them over several calls")
 
 
 def _check_noise(op, batch, event, seeds, first_index, draws_name, draws, device) -> None:

@@ -1,4 +1,4 @@
-"""What torch must know about the ops beside their kernels: shapes for tracing, and the backward of affine."""
+"""What torch must know about the ops beside their kernels: shapes for tracing, and backwards."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 
 import torch
 
-from .arguments import check_affine, check_affine_out, check_normal, check_normal_out
+from .arguments import check_affine, check_affine_out, check_normal, check_normal_out, check_norms
 
 _LIBRARY = torch.library.Library("torchdiff", "IMPL")  # its registrations live as long as it does
 
@@ -15,6 +15,12 @@ def fake_affine(tensors, weights, seeds, first_index, draws):
     """R outputs in the layout of tensors[0]."""
     check_affine(tensors, weights, seeds, first_index, draws)
     return [torch.empty_like(tensors[0]) for _ in range(weights.shape[-2])]
+
+
+def fake_norms(tensors, seeds, first_index, draws):
+    """One float64 row a sample, one column a tensor and draw."""
+    check_norms(tensors, seeds, first_index, draws)
+    return tensors[0].new_empty((tensors[0].shape[0], len(tensors) + draws.numel()), dtype=torch.float64)
 
 
 def fake_normal(shape, seeds, first_index, draw, dtype):
@@ -93,10 +99,32 @@ def backward_op(ctx, grads):
     return backward_affine(ctx, grads, ctx.needs_input_grad[0], torch.ops.torchdiff.affine.default)
 
 
+def save_norms(ctx, inputs, output):
+    """Keeps the tensors and their norms."""
+    ctx.save_for_backward(output, *inputs[0])
+
+
+def backward_norms(ctx, grads):
+    """grad[j] = grads[:, j] * tensors[j] / norm[j], and 0 where that norm is; draws are constants.
+
+    In float64: the inverse of a small norm is beyond float32.
+    """
+    norms, *tensors = ctx.saved_tensors
+    still = norms == 0.0
+    ratios = (grads / norms.masked_fill(still, 1.0)).masked_fill(still, 0.0)
+    result = [None] * len(tensors)
+    for j, needed in enumerate(ctx.needs_input_grad[0]):
+        if needed:
+            ratio = ratios[:, j].reshape(-1, *[1] * (tensors[j].dim() - 1))
+            result[j] = (ratio * tensors[j].to(torch.float64)).to(tensors[j].dtype)
+    return result, None, None, None
+
+
 @functools.cache
 def register() -> None:
     """Registers all of the above; the ops themselves must exist by now."""
     torch.library.register_fake("torchdiff::affine", fake_affine)
+    torch.library.register_fake("torchdiff::norms", fake_norms)
     torch.library.register_fake("torchdiff::normal", fake_normal)
     torch.library.register_fake("torchdiff::affine.out", fake_affine_out)
     torch.library.register_fake("torchdiff::normal.out", fake_normal_out)
@@ -104,3 +132,4 @@ def register() -> None:
         _LIBRARY.impl(op, refuse_derivatives(op), "Autograd")
     torch.library.register_vmap("torchdiff::normal", refuse_mapped_noise)
     torch.library.register_autograd("torchdiff::affine", backward_op, setup_context=save_weights)
+    torch.library.register_autograd("torchdiff::norms", backward_norms, setup_context=save_norms)
