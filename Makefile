@@ -14,11 +14,12 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 NATIVE := $(wildcard csrc/*.cpp csrc/*.cu csrc/*.h csrc/*.cuh)
+SHIM := $(wildcard tests/shim/*.cpp tests/shim/*.h)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help demo test test-all lint format check-normals train cuda-compile cuda-build clean FORCE
+.PHONY: help demo test test-all lint format check-normals train cuda-compile cuda-build cuda-shim sanitize clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -36,12 +37,12 @@ lint: $(STAMPS)/extra-lint $(STAMPS)/extra-test ## ruff, pyright and clang-forma
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(if $(NATIVE),$(BIN)/clang-format --dry-run -Werror $(NATIVE))
+	$(if $(NATIVE),$(BIN)/clang-format --dry-run -Werror $(NATIVE) $(SHIM))
 
 format: $(STAMPS)/extra-lint ## put the code into the form that lint asks for
 	$(BIN)/ruff check --fix --exit-zero .
 	$(BIN)/ruff format .
-	$(if $(NATIVE),$(BIN)/clang-format -i $(NATIVE))
+	$(if $(NATIVE),$(BIN)/clang-format -i $(NATIVE) $(SHIM))
 
 check-normals: $(STAMPS)/extra-test ## every word through the maps to normals, and their law at 1e9 draws
 	$(BIN)/python tools/check_normals.py
@@ -54,6 +55,12 @@ cuda-compile: $(STAMPS)/package ## compile the CUDA sources where nvcc is at han
 
 cuda-build: ## build against the CUDA build of torch, in .venv-cuda (several GB)
 	bash tools/cuda_build.sh .venv-cuda
+
+cuda-shim: $(STAMPS)/extra-test ## run the CUDA sources on the CPU, where their tests find every wrong bit and access
+	$(BIN)/python -m pytest tests/ops -k shim
+
+sanitize: $(STAMPS)/extra-test ## build all C++ with ASAN and UBSAN, in a copy, and run the tests of the ops under them
+	bash tools/sanitize.sh $(BIN)/python
 
 clean: ## remove what was built and sampled; .venv stays, the next target rebuilds the extension in it
 	rm -rf build dist out *.egg-info .pytest_cache .ruff_cache .hypothesis .benchmarks

@@ -74,8 +74,8 @@ void check_own_memory(const char* op, const std::string& name, const Tensor& t) 
   std::sort(steps.begin(), steps.end());
   int64_t below = 0;  // the largest offset of the dimensions before
   for (const auto& [stride, size] : steps) {
-    STD_TORCH_CHECK(t.numel() == 0 || stride > below, op, ": ", name, " has elements that share memory (shape ",
-                    text(t.sizes()), ", strides ", text(t.strides()), "); write into a tensor of its own");
+    STD_TORCH_CHECK(t.numel() == 0 || stride > below, op, ": ", name, " overlaps itself, with strides ",
+                    text(t.strides()), "; give it memory for every element");
     below += (size - 1) * stride;
   }
 }
@@ -93,33 +93,39 @@ void check_noise(const char* op, int64_t batch, int64_t event, const Tensor& see
                   " elements; the noise counter ends at 2^34. Split the sample");
 }
 
-}  // namespace
-
-void check_affine(const std::vector<Tensor>& tensors, const Tensor& weights, const Tensor& seeds, int64_t first_index,
-                  const Tensor& draws) {
-  STD_TORCH_CHECK(!tensors.empty(), "affine: tensors is empty; give at least one tensor (B, *event)");
-  STD_TORCH_CHECK(tensors.size() <= kMostTensors, "affine: ", tensors.size(),
-                  " tensors; a call takes up to 32. Add up some of them in a call before");
+// The arguments that affine and norms have in common.
+void check_columns(const char* op, const std::vector<Tensor>& tensors, const Tensor& seeds, int64_t first_index,
+                   const Tensor& draws) {
+  STD_TORCH_CHECK(!tensors.empty(), op, ": tensors is empty; give at least one tensor (B, *event)");
+  STD_TORCH_CHECK(tensors.size() <= kMostTensors, op, ": ", tensors.size(),
+                  " tensors; a call takes up to 32. Split them over several calls");
   const Tensor& first = tensors[0];
-  STD_TORCH_CHECK(first.dim() > 0, "affine: tensors[0] has no batch dimension; give (B, *event), or unsqueeze it");
+  STD_TORCH_CHECK(first.dim() > 0, op, ": tensors[0] has no batch dimension; give (B, *event), or unsqueeze it");
   const Device device = first.device();
   const std::vector<int64_t> shape(first.sizes().begin(), first.sizes().end());
   for (size_t j = 0; j < tensors.size(); ++j) {
     const Tensor& t = tensors[j];
-    STD_TORCH_CHECK(t.device() == device, "affine: tensors[", j, "] is on ", text(t.device()), ", tensors[0] on ",
+    STD_TORCH_CHECK(t.device() == device, op, ": tensors[", j, "] is on ", text(t.device()), ", tensors[0] on ",
                     text(device), "; move them to one device");
-    STD_TORCH_CHECK(t.sizes() == first.sizes(), "affine: tensors[", j, "] has shape ", text(t.sizes()), ", tensors[0] ",
+    STD_TORCH_CHECK(t.sizes() == first.sizes(), op, ": tensors[", j, "] has shape ", text(t.sizes()), ", tensors[0] ",
                     text(shape), "; they must be equal");
-    STD_TORCH_CHECK(is_float(t.scalar_type()), "affine: tensors[", j, "] has dtype ",
+    STD_TORCH_CHECK(is_float(t.scalar_type()), op, ": tensors[", j, "] has dtype ",
                     torch::headeronly::toString(t.scalar_type()), "; expected float32, float64, float16 or bfloat16");
   }
   int64_t event = 1;
   for (size_t d = 1; d < shape.size(); ++d) event *= shape[d];
-  check_noise("affine", shape[0], event, seeds, first_index, "draws", draws, device);
-  STD_TORCH_CHECK(draws.dim() == 1, "affine: draws has ", draws.dim(), " dimensions; expected one, (Q,)");
-  STD_TORCH_CHECK(draws.numel() <= kMostDraws, "affine: ", draws.numel(),
-                  " draws; a call takes up to 8. Add up some of them in a call before");
-  check_tensor("affine", "weights", weights, ScalarType::Double, device);
+  check_noise(op, shape[0], event, seeds, first_index, "draws", draws, device);
+  STD_TORCH_CHECK(draws.dim() == 1, op, ": draws has ", draws.dim(), " dimensions; expected one, (Q,)");
+  STD_TORCH_CHECK(draws.numel() <= kMostDraws, op, ": ", draws.numel(),
+                  " draws; a call takes up to 8. Split them over several calls");
+}
+
+}  // namespace
+
+void check_affine(const std::vector<Tensor>& tensors, const Tensor& weights, const Tensor& seeds, int64_t first_index,
+                  const Tensor& draws) {
+  check_columns("affine", tensors, seeds, first_index, draws);
+  check_tensor("affine", "weights", weights, ScalarType::Double, tensors[0].device());
   const int64_t dim = weights.dim(), columns = static_cast<int64_t>(tensors.size()) + draws.numel();
   STD_TORCH_CHECK((dim == 2 || dim == 3) && weights.size(dim - 2) >= 1, "affine: weights has shape ",
                   text(weights.sizes()), "; expected (R, n + Q) or (B, R, n + Q) with R >= 1");
@@ -127,30 +133,34 @@ void check_affine(const std::vector<Tensor>& tensors, const Tensor& weights, con
                   " rows; a call makes up to 8. Make the others in another call");
   STD_TORCH_CHECK(weights.size(dim - 1) == columns, "affine: weights has ", weights.size(dim - 1), " columns; ",
                   tensors.size(), " tensors and ", draws.numel(), " draws need ", columns);
-  STD_TORCH_CHECK(dim == 2 || weights.size(0) == shape[0], "affine: weights has ", weights.size(0),
-                  " sample rows for a batch of ", shape[0]);
+  STD_TORCH_CHECK(dim == 2 || weights.size(0) == tensors[0].size(0), "affine: weights has ", weights.size(0),
+                  " sample rows for a batch of ", tensors[0].size(0));
+}
+
+void check_norms(const std::vector<Tensor>& tensors, const Tensor& seeds, int64_t first_index, const Tensor& draws) {
+  check_columns("norms", tensors, seeds, first_index, draws);
 }
 
 void check_out(const std::vector<Tensor>& tensors, int64_t rows, const std::vector<Tensor>& out) {
-  STD_TORCH_CHECK(static_cast<int64_t>(out.size()) == rows, "affine: out holds ", out.size(), " tensors for ", rows,
-                  " rows");
+  STD_TORCH_CHECK(static_cast<int64_t>(out.size()) == rows, "affine: out holds ", out.size(), " tensors; weights have ",
+                  rows, " rows");
   const Tensor& first = tensors[0];
   for (size_t r = 0; r < out.size(); ++r) {
     const Tensor& t = out[r];
     STD_TORCH_CHECK(t.device() == first.device(), "affine: out[", r, "] is on ", text(t.device()), ", tensors[0] on ",
-                    text(first.device()), "; move them to one device");
+                    text(first.device()), "; move it there");
     STD_TORCH_CHECK(t.sizes() == first.sizes(), "affine: out[", r, "] has shape ", text(t.sizes()), ", tensors[0] ",
                     text(first.sizes()), "; they must be equal");
     STD_TORCH_CHECK(is_float(t.scalar_type()), "affine: out[", r, "] has dtype ",
                     torch::headeronly::toString(t.scalar_type()), "; expected float32, float64, float16 or bfloat16");
     check_own_memory("affine", "out[" + std::to_string(r) + "]", t);
     for (size_t j = 0; j < tensors.size(); ++j) {
-      STD_TORCH_CHECK(!overlap(t, tensors[j]) || same_elements(t, tensors[j]), "affine: out[", r, "] overlaps tensors[",
-                      j, "] without being the same tensor; write into a tensor of its own");
+      STD_TORCH_CHECK(!overlap(t, tensors[j]) || same_elements(t, tensors[j]), "affine: out[", r,
+                      "] shares memory with tensors[", j, "]; give it memory of its own, or the very same tensor");
     }
     for (size_t other = 0; other < r; ++other) {
-      STD_TORCH_CHECK(!overlap(t, out[other]), "affine: out[", r, "] overlaps out[", other,
-                      "]; give each row memory of its own");
+      STD_TORCH_CHECK(!overlap(t, out[other]), "affine: out[", r, "] shares memory with out[", other,
+                      "]; give it memory of its own");
     }
   }
 }
@@ -166,7 +176,7 @@ bool share_memory(const std::vector<Tensor>& tensors, const std::vector<Tensor>&
 
 void check_normal_out(const Tensor& seeds, int64_t first_index, const Tensor& draw, const Tensor& out) {
   STD_TORCH_CHECK(out.device() == seeds.device(), "normal: out is on ", text(out.device()), ", seeds on ",
-                  text(seeds.device()), "; move them to one device");
+                  text(seeds.device()), "; move one of them");
   check_normal({out.sizes().begin(), out.sizes().end()}, seeds, first_index, draw, out.scalar_type());
   check_own_memory("normal", "out", out);
 }

@@ -20,6 +20,7 @@ constexpr int64_t kLargestEvent = int64_t{1} << 34;  // elements of one sample: 
 void check_affine(const std::vector<Tensor>& tensors, const Tensor& weights, const Tensor& seeds, int64_t first_index,
                   const Tensor& draws);
 void check_out(const std::vector<Tensor>& tensors, int64_t rows, const std::vector<Tensor>& out);
+void check_norms(const std::vector<Tensor>& tensors, const Tensor& seeds, int64_t first_index, const Tensor& draws);
 void check_normal(const std::vector<int64_t>& shape, const Tensor& seeds, int64_t first_index, const Tensor& draw,
                   ScalarType dtype);
 void check_normal_out(const Tensor& seeds, int64_t first_index, const Tensor& draw, const Tensor& out);

@@ -141,12 +141,29 @@ py::array_t<float> row_sum(const py::array_t<float, py::array::c_style | py::arr
   return out;
 }
 
+// The lanes (n,) of one simd level after the squares of n blocks of values (4 n,) are added.
+template <typename T>
+py::array_t<double> block_squares(const py::array_t<T, py::array::c_style>& values,
+                                  const py::array_t<double, py::array::c_style>& lanes, const std::string& level) {
+  if (values.ndim() != 1 || lanes.ndim() != 1 || values.shape(0) != 4 * lanes.shape(0)) {
+    throw std::invalid_argument("squares: expected values (4 n,) and lanes (n,)");
+  }
+  py::array_t<double> sums(lanes.shape(0), lanes.data());
+  const int blocks = static_cast<int>(lanes.shape(0));
+  if constexpr (std::is_same_v<T, float>) {
+    loops(level).squares32(values.data(), blocks, sums.mutable_data());
+  } else {
+    loops(level).squares64(values.data(), blocks, sums.mutable_data());
+  }
+  return sums;
+}
+
 }  // namespace
 }  // namespace torchdiff
 
 PYBIND11_MODULE(_C, m) {
   using namespace torchdiff;
-  m.doc() = "torchdiff's compiled side: importing it registers torch.ops.torchdiff.affine and .normal.";
+  m.doc() = "torchdiff's compiled side: importing it registers torch.ops.torchdiff.affine, .norms and .normal.";
   m.def("build_info", &build_info, "noise version, torch headers, compiler, whether CUDA is in, simd level in use");
   m.def("simd_levels", &simd_levels, "simd levels that this machine runs");
   m.def("philox", &philox_rows, py::arg("counter"), py::arg("key"), py::arg("rounds") = 10,
@@ -162,4 +179,7 @@ PYBIND11_MODULE(_C, m) {
         "float64 normals of up to 256 blocks of one sample");
   m.def("row_sum", &row_sum, py::arg("columns"), py::arg("weights"), py::arg("simd") = "",
         "float32 row sum of columns (n, count) with weights (n,)");
+  m.def("squares", &block_squares<double>, py::arg("values").noconvert(), py::arg("lanes"), py::arg("simd") = "",
+        "lanes (n,) plus the sums of squares of n blocks of values (4 n,)");
+  m.def("squares", &block_squares<float>, py::arg("values").noconvert(), py::arg("lanes"), py::arg("simd") = "");
 }

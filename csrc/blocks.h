@@ -1,33 +1,31 @@
-// One noise block of one call, start to end: what a CUDA thread does. Plain host-device code, so that the tests run
-// it on the CPU (blocks_cpu.cpp) and compare its bits with the CPU loops and the Python reference.
+// One call of affine or normal as a CUDA kernel's parameters, and where the elements of a noise block lie.
 #pragma once
 
-#include <torch/headeronly/core/ScalarType.h>
-
-#include <type_traits>
-
-#include "affine.h"
-#include "convert.h"
-#include "normal.h"
+#include "divisor.h"
 #include "problem.h"
+#include "vectors.h"
 
 namespace torchdiff {
 
 // Everything travels by value in the kernel's parameters, so that a launch copies nothing and a graph can capture it.
-// Parameters end at 4 KiB; these bounds take 2.7.
+// Weights, seeds and draw numbers stay in device memory: a captured graph reads what stands there when it is replayed.
 constexpr int kMaxDims = 6;
-constexpr int kMaxColumns = 40;  // tensors read and written
+constexpr int kMaxColumns = kMostTensors + kMostRows;
 
+// Elements in row-major order are visited by steps; `jumps[k]` is how far the data moves on a step that ends exactly k
+// inner dimensions. Element e comes after quotient_k(e) - quotient_(k + 1)(e) such steps, where quotient_k divides by
+// the sizes of the k inner dimensions. Unsigned: single terms may pass 2^63, the sum does not.
 struct BlockColumn {
   char* data;
-  int64_t strides[kMaxDims];
+  uint64_t jumps[kMaxDims];
   ScalarType dtype;
-  bool flat;
 };
 
 struct BlockProblem {
-  int64_t event, blocks_per_sample, blocks;
-  int64_t sizes[kMaxDims];
+  int64_t event, groups;    // elements of a sample; threads' worth of work, `span` elements of one sample each
+  Divisor groups_a_sample;  // the last one of a sample may be partly empty
+  Divisor sizes[kMaxDims];  // joint dimensions, innermost first
+  Divisor across, depth;    // see block_order
   int dims, inputs, rows, draws;
   bool weights_per_sample, seed_per_sample;
   const double* weights;  // null: the one weight is 1
@@ -37,12 +35,37 @@ struct BlockProblem {
   BlockColumn columns[kMaxColumns];  // the inputs, then the outputs
 };
 
-inline BlockProblem block_problem(const Problem& problem) {
+inline BlockColumn block_column(const Column& column, const std::vector<int64_t>& sizes) {
+  BlockColumn result = {column.data, {}, column.dtype};
+  uint64_t back = 0;  // from the last element of the inner dimensions to their first
+  for (size_t k = 0; k < sizes.size(); ++k) {
+    const uint64_t stride = static_cast<uint64_t>(column.strides[sizes.size() - 1 - k]);
+    result.jumps[k] = stride - back;
+    back += static_cast<uint64_t>(sizes[sizes.size() - 1 - k] - 1) * stride;
+  }
+  return result;
+}
+
+// Where the second dimension is the one that lies close in memory (channels_last: sizes H W inside C, strides C and 1),
+// neighbouring threads take neighbouring channels, so that a warp reads and writes whole lines. `across` is the number
+// of channels and `depth` the blocks of one; across = 1 leaves the row-major order.
+inline void block_order(BlockProblem& block, const Layout& layout) {
+  const size_t dims = layout.sizes.size();
+  block.across = block.depth = divisor(1);
+  if (dims < 2 || block.event % 4 != 0 || layout.sizes[dims - 1] % 4 != 0) return;
+  const auto& strides = layout.columns.back().strides;  // of an output
+  if (strides[dims - 2] != 1 || strides[dims - 1] == 1) return;
+  block.across = divisor(layout.sizes[dims - 2]);
+  block.depth = divisor(layout.sizes[dims - 1] / 4);
+}
+
+inline BlockProblem block_problem(const Problem& problem, int64_t span) {
   BlockProblem block = {};
+  const auto& sizes = problem.layout.sizes;
+  const int64_t groups_a_sample = (problem.event + span - 1) / span;
   block.event = problem.event;
-  block.blocks_per_sample = (problem.event + 3) / 4;
-  block.blocks = problem.batch * block.blocks_per_sample;
-  block.dims = static_cast<int>(problem.layout.sizes.size());
+  block.groups = problem.batch * groups_a_sample;
+  block.dims = static_cast<int>(sizes.size());
   block.inputs = problem.inputs;
   block.rows = problem.rows;
   block.draws = problem.draws;
@@ -52,120 +75,77 @@ inline BlockProblem block_problem(const Problem& problem) {
   block.seeds = problem.seeds.const_data_ptr<int64_t>();
   block.draw_numbers = problem.draw_numbers.const_data_ptr<int64_t>();
   block.first_index = problem.first_index;
-  for (int d = 0; d < block.dims; ++d) block.sizes[d] = problem.layout.sizes[d];
+  if (block.groups == 0) return block;
+  block.groups_a_sample = divisor(groups_a_sample);
+  for (int d = 0; d < block.dims; ++d) block.sizes[d] = divisor(sizes[block.dims - 1 - d]);
   for (size_t j = 0; j < problem.layout.columns.size(); ++j) {
-    const Column& column = problem.layout.columns[j];
-    block.columns[j].data = column.data;
-    block.columns[j].dtype = column.dtype;
-    block.columns[j].flat = column.flat;
-    for (int d = 0; d < block.dims; ++d) block.columns[j].strides[d] = column.strides[d];
+    block.columns[j] = block_column(problem.layout.columns[j], sizes);
   }
+  block_order(block, problem.layout);
   return block;
 }
 
-TORCHDIFF_INLINE int64_t offset_of(const BlockProblem& problem, const BlockColumn& column, int64_t element) {
-  if (column.flat) return element;
-  int64_t offset = 0;
-  for (int d = problem.dims - 1; d >= 0; --d) {
-    offset += element % problem.sizes[d] * column.strides[d];
-    element /= problem.sizes[d];
+// Whether the flat kernel of a path may run: every tensor lies in row-major order at an address that its accesses of 16
+// (four halves: 8) bytes allow, samples are whole groups, and no dtype is wider than the path.
+inline bool fits(const Problem& problem, Path path) {
+  const Layout& layout = problem.layout;
+  if (problem.event % (path == Path::kHalves ? 8 : 4) != 0 || layout.sizes.size() > 1) return false;
+  if (problem.wide != (path == Path::kWide)) return false;  // sums are float64 where an input is
+  for (const Column& column : layout.columns) {
+    const bool half = column.dtype == ScalarType::Half || column.dtype == ScalarType::BFloat16;
+    const uintptr_t bytes = half && path != Path::kHalves ? 8 : 16;
+    if (!column.flat || reinterpret_cast<uintptr_t>(column.data) % bytes != 0) return false;
+    if (path == Path::kHalves && !half) return false;
+    if (path == Path::kNarrow && column.dtype == ScalarType::Double) return false;
+  }
+  return true;
+}
+
+// Where an element lies: the steps of each kind before it.
+struct Place {
+  uint64_t steps[kMaxDims];
+};
+
+TORCHDIFF_INLINE Place place_of(const BlockProblem& problem, int64_t element) {
+  Place place = {};
+  TORCHDIFF_UNROLL
+  for (int k = 0; k < kMaxDims; ++k) {
+    if (k < problem.dims) {
+      const int64_t outer = k + 1 < problem.dims ? quotient(element, problem.sizes[k]) : 0;
+      place.steps[k] = static_cast<uint64_t>(element - outer);
+      element = outer;
+    }
+  }
+  return place;
+}
+
+TORCHDIFF_INLINE uint64_t offset_of(const BlockProblem& problem, const BlockColumn& column, const Place& place) {
+  uint64_t offset = 0;
+  TORCHDIFF_UNROLL
+  for (int k = 0; k < kMaxDims; ++k) {
+    if (k < problem.dims) offset += place.steps[k] * column.jumps[k];
   }
   return offset;
 }
 
-template <typename T>
-TORCHDIFF_INLINE T load(const BlockColumn& column, int64_t offset) {
-  switch (column.dtype) {
-    case ScalarType::Float:
-      return convert<T>(reinterpret_cast<const float*>(column.data)[offset]);
-    case ScalarType::Double:
-      return convert<T>(reinterpret_cast<const double*>(column.data)[offset]);
-    case ScalarType::Half:
-      return convert<T>(reinterpret_cast<const torch::headeronly::Half*>(column.data)[offset]);
-    default:
-      return convert<T>(reinterpret_cast<const torch::headeronly::BFloat16*>(column.data)[offset]);
+// The kind of the step that leads to an element: how many inner dimensions it ends.
+TORCHDIFF_INLINE int step_to(const BlockProblem& problem, int64_t element) {
+  int kind = 0;
+  for (; kind + 1 < problem.dims; ++kind) {
+    const int64_t outer = quotient(element, problem.sizes[kind]);
+    if (outer * problem.sizes[kind].value != element) break;
+    element = outer;
   }
+  return kind;
 }
 
-template <typename T>
-TORCHDIFF_INLINE void store(const BlockColumn& column, int64_t offset, T value) {
-  switch (column.dtype) {
-    case ScalarType::Float:
-      reinterpret_cast<float*>(column.data)[offset] = convert<float>(value);
-      break;
-    case ScalarType::Double:
-      reinterpret_cast<double*>(column.data)[offset] = convert<double>(value);
-      break;
-    case ScalarType::Half:
-      reinterpret_cast<torch::headeronly::Half*>(column.data)[offset] = convert<torch::headeronly::Half>(value);
-      break;
-    default:
-      reinterpret_cast<torch::headeronly::BFloat16*>(column.data)[offset] = convert<torch::headeronly::BFloat16>(value);
-  }
-}
-
-// A row sum under way, in float or double.
-struct Sum32 {
-  Sum<One> sum = {0.0f, 0.0f};
-  TORCHDIFF_INLINE void add_column(double weight, float value) { accumulate(sum, split(weight), value); }
-  TORCHDIFF_INLINE float add_state(double weight, float value) const { return finish(sum, split(weight), value); }
-};
-struct Sum64 {
-  double sum = 0.0;
-  TORCHDIFF_INLINE void add_column(double weight, double value) { sum = accumulate(sum, weight, value); }
-  TORCHDIFF_INLINE double add_state(double weight, double value) const { return accumulate(sum, weight, value); }
-};
-
-// Rows first_row to first_row + ROWS - 1 of block `index`; Normal is float or double. More rows than ROWS make their
-// noise again, in another thread, which is cheaper than the registers to keep it.
-template <int ROWS, typename Normal>
-TORCHDIFF_INLINE void run_block(const BlockProblem& problem, int64_t index, int first_row) {
-  const int64_t sample = index / problem.blocks_per_sample;
-  const int64_t block = index % problem.blocks_per_sample;
-  const int64_t begin = sample * problem.event + 4 * block;
-  const int64_t left = problem.event - 4 * block;
-  const int lanes = left < 4 ? static_cast<int>(left) : 4;
-  const int columns = problem.inputs + problem.draws;
-  const double* weights = problem.weights;
-  if (problem.weights_per_sample) weights += sample * problem.rows * columns;
-
-  typename std::conditional<std::is_same<Normal, float>::value, Sum32, Sum64>::type sum[ROWS][4];
-  Normal values[4];
-  for (int c = columns - 1; c >= 0; --c) {
-    if (c < problem.inputs) {
-      TORCHDIFF_UNROLL
-      for (int lane = 0; lane < 4; ++lane) {
-        values[lane] =
-            lane < lanes ? load<Normal>(problem.columns[c], offset_of(problem, problem.columns[c], begin + lane)) : 0;
-      }
-    } else {
-      const uint64_t seed = static_cast<uint64_t>(problem.seeds[problem.seed_per_sample ? sample : 0]);
-      const uint64_t draw = static_cast<uint64_t>(problem.draw_numbers[c - problem.inputs]);
-      const uint64_t number = problem.first_index + (problem.seed_per_sample ? 0 : static_cast<uint64_t>(sample));
-      box_muller(block_words(seed, draw, number, static_cast<uint32_t>(block)), values);
-    }
-    if (c == 0) break;
-    TORCHDIFF_UNROLL
-    for (int r = 0; r < ROWS; ++r) {
-      // Rows past the last repeat it and are not stored: a break would keep `sum` out of the registers.
-      const int row = first_row + r < problem.rows ? first_row + r : problem.rows - 1;
-      TORCHDIFF_UNROLL
-      for (int lane = 0; lane < 4; ++lane) sum[r][lane].add_column(weights[row * columns + c], values[lane]);
-    }
-  }
-  TORCHDIFF_UNROLL
-  for (int r = 0; r < ROWS; ++r) {
-    if (first_row + r < problem.rows) {
-      const double weight = weights == nullptr ? 1.0 : weights[(first_row + r) * columns];
-      const BlockColumn& column = problem.columns[problem.inputs + first_row + r];
-      TORCHDIFF_UNROLL
-      for (int lane = 0; lane < 4; ++lane) {
-        if (lane < lanes) {
-          store(column, offset_of(problem, column, begin + lane), sum[r][lane].add_state(weight, values[lane]));
-        }
-      }
-    }
-  }
+// The noise block, counted over all samples, that thread `index` works on; blocks are whole where the order is not 1:1.
+TORCHDIFF_INLINE int64_t block_of(const BlockProblem& problem, int64_t index) {
+  if (problem.across.value == 1) return index;
+  const int64_t row = quotient(index, problem.across);  // of all outer dimensions and the depth
+  const int64_t channel = index - row * problem.across.value;
+  const int64_t outer = quotient(row, problem.depth);
+  return (outer * problem.across.value + channel) * problem.depth.value + (row - outer * problem.depth.value);
 }
 
 }  // namespace torchdiff

@@ -2,11 +2,13 @@
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(torchdiff, m) {
-  m.def("affine(Tensor[] tensors, Tensor weights, Tensor seeds, int first_index, Tensor draws) -> Tensor[]");
+  m.def("affine(Tensor[] tensors, Tensor weights, Tensor seeds, SymInt first_index, Tensor draws) -> Tensor[]");
   m.def(
-      "affine.out(Tensor[] tensors, Tensor weights, Tensor seeds, int first_index, Tensor draws, *, Tensor(a!)[] out) "
+      "affine.out(Tensor[] tensors, Tensor weights, Tensor seeds, SymInt first_index, Tensor draws, *, Tensor(a!)[] "
+      "out) "
       "-> "
       "()");
-  m.def("normal(SymInt[] shape, Tensor seeds, int first_index, Tensor draw, ScalarType dtype) -> Tensor");
-  m.def("normal.out(Tensor seeds, int first_index, Tensor draw, *, Tensor(a!) out) -> ()");
+  m.def("norms(Tensor[] tensors, Tensor seeds, SymInt first_index, Tensor draws) -> Tensor");
+  m.def("normal(SymInt[] shape, Tensor seeds, SymInt first_index, Tensor draw, ScalarType dtype) -> Tensor");
+  m.def("normal.out(Tensor seeds, SymInt first_index, Tensor draw, *, Tensor(a!) out) -> ()");
 }

@@ -5,6 +5,7 @@
 
 #include "affine.h"
 #include "normal.h"
+#include "norms.h"
 #include "simd_cpu.h"
 
 namespace torchdiff {
@@ -188,6 +189,21 @@ TORCHDIFF_INLINE void plain_sum(const Row<double, double>& row, int count, doubl
   for (int c = row.count - 2; c >= 0; --c) {
     for (int i = 0; i < count; ++i) out[i] = accumulate(out[i], row.weights[c], row.columns[c][i]);
   }
+}
+
+template <typename T>
+TORCHDIFF_INLINE void plain_squares(const T* values, int blocks, double* lanes) {
+  for (int b = 0; b < blocks; ++b) {
+    const T* v = values + 4 * b;
+    lanes[b] = add(lanes[b], sum_of_squares(v[0], v[1], v[2], v[3]));
+  }
+}
+
+template <typename Pack, typename T>
+TORCHDIFF_INLINE void squares_loop(const T* values, int blocks, double* lanes) {
+  int b = 0;
+  for (; b + 4 <= blocks; b += 4) Pack::add_squares(values + 4 * b, lanes + b);
+  plain_squares(values + 4 * b, blocks - b, lanes + b);
 }
 
 }  // namespace torchdiff

@@ -97,6 +97,18 @@ struct Avx2 {
   }
   static TORCHDIFF_INLINE Real load(Mask m, const float* a) { return _mm256_maskload_ps(a, m); }
   static TORCHDIFF_INLINE void store(Mask m, float* out, Real a) { _mm256_maskstore_ps(out, m, a); }
+
+  // Four blocks of norms.h at once.
+  static TORCHDIFF_INLINE __m256d squares(const float* block) { return squares(_mm256_cvtps_pd(_mm_loadu_ps(block))); }
+  static TORCHDIFF_INLINE __m256d squares(const double* block) { return squares(_mm256_loadu_pd(block)); }
+  static TORCHDIFF_INLINE __m256d squares(__m256d v) { return _mm256_mul_pd(v, v); }
+  template <typename T>
+  static TORCHDIFF_INLINE void add_squares(const T* values, double* lanes) {
+    const __m256d a = _mm256_hadd_pd(squares(values), squares(values + 4));  // pairs of two blocks, in turns
+    const __m256d b = _mm256_hadd_pd(squares(values + 8), squares(values + 12));
+    const __m256d sums = _mm256_add_pd(_mm256_permute2f128_pd(a, b, 0x20), _mm256_permute2f128_pd(a, b, 0x31));
+    _mm256_storeu_pd(lanes, _mm256_add_pd(_mm256_loadu_pd(lanes), sums));
+  }
 };
 
 }  // namespace torchdiff

@@ -77,6 +77,27 @@ inline Problem affine_problem(const std::vector<Tensor>& tensors, const std::vec
   return problem;
 }
 
+// Without outputs: norms are written by the row, whatever the layout of the tensors.
+inline Problem norms_problem(const std::vector<Tensor>& tensors, const Tensor& seeds, int64_t first_index,
+                             const Tensor& draws) {
+  const std::vector<int64_t> shape(tensors[0].sizes().begin(), tensors[0].sizes().end());
+  bool wide = false;
+  for (const Tensor& tensor : tensors) wide = wide || tensor.scalar_type() == ScalarType::Double;
+  return {shape[0],
+          event_size(shape),
+          static_cast<int>(tensors.size()),
+          0,
+          static_cast<int>(draws.numel()),
+          join(tensors, tensors.size(), logical_order(tensors[0])),
+          wide,
+          draws,
+          false,
+          dense(seeds),
+          seeds.numel() != 1,
+          static_cast<uint64_t>(first_index),
+          dense(draws)};
+}
+
 inline Problem normal_problem(const Tensor& output, const Tensor& seeds, int64_t first_index, const Tensor& draw) {
   const std::vector<int64_t> shape(output.sizes().begin(), output.sizes().end());
   const bool wide = output.scalar_type() == ScalarType::Double;

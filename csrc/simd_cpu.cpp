@@ -34,8 +34,10 @@ void sum32(const Row<float, Weight>& row, int count, float* out) {
   }
 }
 void sum64(const Row<double, double>& row, int count, double* out) { plain_sum(row, count, out); }
+void squares32(const float* values, int blocks, double* lanes) { plain_squares(values, blocks, lanes); }
+void squares64(const double* values, int blocks, double* lanes) { plain_squares(values, blocks, lanes); }
 
-constexpr Simd kLoops = {"portable", normals32, normals64, run32, maps32, step32, sum32, sum64};
+constexpr Simd kLoops = {"portable", normals32, normals64, run32, maps32, step32, sum32, sum64, squares32, squares64};
 
 }  // namespace
 

@@ -58,6 +58,9 @@ struct Simd {
   // out[i] = the row sum of columns[c][i], 0 <= i < count.
   void (*sum32)(const Row<float, Weight>& row, int count, float* out);
   void (*sum64)(const Row<double, double>& row, int count, double* out);
+  // lanes[b] += the sum of squares of block b, 0 <= b < blocks; see norms.h.
+  void (*squares32)(const float* values, int blocks, double* lanes);
+  void (*squares64)(const double* values, int blocks, double* lanes);
 };
 
 const Simd& portable();

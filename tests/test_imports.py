@@ -20,20 +20,20 @@ LAYERS = (
     ("spec",),
     ("options", "plugins"),
     ("registry", "sde.base", "ops", "ops.*"),
-    ("sde.*", "grids", "denoiser", "noise", "guard"),
+    ("sde.*", "grids", "denoiser", "noise", "draws", "guard"),
     ("predict",),
     ("sde",),
     ("solvers.base",),
     ("solvers.*",),
     ("solvers", "drive"),
     ("steps",),
-    ("plan_text",),
+    ("plan_text", "split"),
     ("plans",),
     ("record", "execute"),
     ("trace",),
     ("planner", "gaussian"),
     ("inputs",),
-    ("run",),
+    ("run", "sampler"),
     ("sampling", "storage", "formats", "zoo", "zoo.*"),
     ("torchdiff",),  # the face: all but the registries is imported on first use
     ("doctor",),
@@ -153,7 +153,7 @@ def test_imports_for_types_are_free():
 
 
 # these stand in the same layers as what works on floats, and work on arrays
-WITH_TORCH = ("ops", "ops.*", "noise", "guard", "gaussian")
+WITH_TORCH = ("ops", "ops.*", "noise", "draws", "guard", "gaussian")
 
 
 @pytest.mark.parametrize("name", sorted(n for n in MODULES if (layer(n) or 0) <= layer("planner")))

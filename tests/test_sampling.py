@@ -180,11 +180,18 @@ def test_callback_and_trajectory_see_every_level():
     assert torch.equal(out.trajectory[-1], out.x)
 
 
-def test_gradient_through_a_whole_run():
-    """With grad=True the derivative of the samples by the start equals finite differences."""
-    x = torch.linspace(-1.0, 1.0, 6, dtype=torch.float64).reshape(2, 3).requires_grad_()
-    torch.autograd.gradcheck(lambda x: run("ddpm", x=x, grad=True, steps=3).x, (x,))
-    assert run(x=x).x.grad_fn is None
+@pytest.mark.parametrize(("solver", "sde"), [("ddpm", "vp"), ("dpmpp_2m", "ve"), ("heun", "flow"), ("sscs", "cld")])
+def test_gradient_through_a_whole_run(solver, sde):
+    """With grad=True the derivative of the samples by the start, and by a parameter, equals finite differences."""
+    blocks = torchdiff.get_sde(sde).blocks
+    x = [torch.linspace(-1.0, 1.0 + b, 6, dtype=torch.float64).reshape(2, 3).requires_grad_() for b in range(blocks)]
+    gain = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+
+    def samples(gain, *x):
+        return run(solver, sde, net=lambda *inputs: gain * field(*inputs), x=x, grad=True, steps=3).x
+
+    assert torch.autograd.gradcheck(samples, (gain, *x))
+    assert run(solver, sde, x=x).x.grad_fn is None
 
 
 def nan_at(call: int, row: int):

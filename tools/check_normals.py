@@ -88,7 +88,7 @@ def law_chunk(index: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 def law(count: int = DRAWS, size: int = 10**7) -> bool:
-    """The draws of `count // size` samples of one seed. Bounds: 5 standard errors; chance 1e-6 for distance and tails."""
+    """The draws of `count // size` samples of one seed; bounds at 5 standard errors, or a chance of 1e-6."""
     sums, counts, beyond = np.zeros(4), np.zeros(BINS, dtype=np.int64), np.zeros(len(TAILS))
     largest = 0.0
     with ThreadPoolExecutor(os.cpu_count()) as pool:

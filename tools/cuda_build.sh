@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds torchdiff against the CUDA build of torch and runs the tests that need no GPU:
+# Builds torchdiff against the CUDA build of torch, checks its kernels and runs the tests that need no GPU:
 #     bash tools/cuda_build.sh VENV          makes VENV if it is missing; 5.5 GB
 # Not a wheel: the point is that the .cu links and imports, and that the same sources pass on a later torch.
 set -euo pipefail
@@ -29,4 +29,5 @@ from torchdiff import ops
 backend = ops.backend()
 print(backend)
 assert backend.name == "extension" and backend.devices == ("cpu", "cuda"), backend'
+"$venv/bin/python" tools/cuda_compile.py
 "$venv/bin/python" -m pytest tests -m "not slow" -q

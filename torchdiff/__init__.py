@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torchdiff.denoiser import Denoiser, wrap
     from torchdiff.planner import plan
     from torchdiff.plans import Plan
+    from torchdiff.sampler import Sampler
     from torchdiff.sampling import Samples, sample
     from torchdiff.sde import CLD, VE, VP, Flow, Level, LinearSDE, ScalarSDE
     from torchdiff.solvers import AffineSolver, Carry, Chain, Solver, Span
@@ -30,6 +31,7 @@ register_grid, get_grid, list_grids = GRIDS.register, GRIDS.get, GRIDS.names
 # public name -> the module that has it; imported on first use, so that `torchdiff list` does not wait for torch
 _LAZY = {
     "torchdiff.sampling": ("sample", "Samples"),
+    "torchdiff.sampler": ("Sampler",),
     "torchdiff.planner": ("plan",),
     "torchdiff.plans": ("Plan",),
     "torchdiff.denoiser": ("wrap", "Denoiser"),
@@ -55,7 +57,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [  # noqa: RUF022  # by what they are for
-    "sample", "Samples", "plan", "Plan", "wrap", "Denoiser", "noise", "gaussian",
+    "sample", "Samples", "Sampler", "plan", "Plan", "wrap", "Denoiser", "noise", "gaussian",
     "register_sde", "register_solver", "register_grid", "get_sde", "get_solver", "get_grid",
     "list_sdes", "list_solvers", "list_grids",
     "Level", "LinearSDE", "ScalarSDE", "VP", "VE", "CLD", "Flow",

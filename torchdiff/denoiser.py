@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -114,12 +114,14 @@ class Denoiser:
     def __call__(self, *blocks_and_level: Any) -> tuple[Any, ...]:
         """The outputs at blocks (B, *event) and a Level. Raises NetworkError for another shape or no tensor."""
         *blocks, level = blocks_and_level
+        like = clock(blocks[0])
+        return self.ask(blocks, level, like.new_full((like.shape[0],), self.label(level)))
+
+    def ask(self, blocks: Sequence[Any], level: Level, times: Any) -> tuple[Any, ...]:
+        """The same with the network's times (B,) at hand: what `label(level)` is, once a sample."""
         if self.net is None:
             raise OptionError("this denoiser has no network: it can be planned with, not sampled from")
         x = blocks[0]
-        # half precision cannot tell apart the times of a fine grid: labels are float32 at least
-        like = x if x.dtype.itemsize >= 4 else x.new_empty(0).float()
-        times = like.new_full((x.shape[0],), self.label(level))
         try:
             output = self.net(*blocks, times, **self.cond)
         except RuntimeError as error:
@@ -140,11 +142,19 @@ class Denoiser:
                 f"the network returned shape {tuple(output.shape)} at t = {level.t:g}, "
                 f"its input has shape {tuple(x.shape)}; both must be the same"
             )
-        if not output.dtype.is_floating_point or output.dtype.itemsize < 2:
-            raise NetworkError(f"the network returned dtype {output.dtype} at t = {level.t:g}, expected a floating one")
+        if (dtype := output.dtype) is not x.dtype and (not dtype.is_floating_point or dtype.itemsize < 2):
+            raise NetworkError(f"the network returned dtype {dtype} at t = {level.t:g}, expected a floating one")
         if output.device != x.device:
             raise NetworkError(f"the network returned a tensor on {output.device}, its input is on {x.device}")
         return (output.clone() if self.copy else output,)
+
+
+def clock(x: Any) -> Any:
+    """x, or something on its device, with the dtype of the times that a network gets beside it.
+
+    Half precision cannot tell apart the times of a fine grid: they are float32 at least.
+    """
+    return x if x.dtype.itemsize >= 4 else x.new_empty(x.shape[:1]).float()
 
 
 def _other_dtype(net: Any, x: Any) -> Any:

@@ -7,7 +7,7 @@ covariance, its coefficients on the starting state, on every draw and on 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -112,7 +112,7 @@ def _push(plan: Plan, network: Network, size: int, count: int) -> Affine:
     columns = {draw: size + i for i, draw in enumerate(plan.draws)}
     width = size + len(columns) + 1
 
-    def combine(index: int, step: AffineStep, tensors: list[Any]) -> list[Array]:
+    def combine(index: int, step: AffineStep, tensors: Sequence[Any]) -> list[Array]:
         rows = []
         for weights, noise in zip(step.weights, step.noise, strict=True):
             row = weights[0] * tensors[0]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from torchdiff import ops
 from torchdiff.denoiser import Denoiser, wrap
 from torchdiff.errors import OptionError
 from torchdiff.plans import Plan
@@ -45,7 +46,7 @@ def start(
     if (shape is None) == (x is None):
         raise OptionError("give shape (batch first) or x to start from, one of the two")
     if x is None:
-        return None, Place(_shape(shape), _dtype(dtype or torch.float32), _device(device, net))
+        return None, Place(sizes(shape), float_type(dtype or torch.float32), _device(device, net))
     blocks = (x,) if isinstance(x, Tensor) or not isinstance(x, Sequence) else tuple(x)
     if len(blocks) != plan.blocks or not all(isinstance(block, Tensor) for block in blocks):
         got = ", ".join(type(block).__name__ for block in blocks)
@@ -55,10 +56,16 @@ def start(
         raise OptionError(f"x needs a batch dimension and one shape for all blocks, got {shapes}")
     place = Place(
         tuple(blocks[0].shape),
-        _dtype(dtype or blocks[0].dtype),
+        float_type(dtype or blocks[0].dtype),
         _device(blocks[0].device if device is None else device),
     )
     return tuple(block.to(dtype=place.dtype, device=place.device) for block in blocks), place
+
+
+def prior(factor: Tensor, normals: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The blocks of x at the first level: a Cholesky factor (n, n) times n standard normals."""
+    none = torch.empty(0, dtype=torch.int64, device=factor.device)
+    return tuple(ops.affine(normals, row, none, 0, none)[0] for row in factor.split(1))
 
 
 def index(first_index: Any) -> int:
@@ -72,7 +79,8 @@ def index(first_index: Any) -> int:
     return value
 
 
-def _shape(shape: Any) -> tuple[int, ...]:
+def sizes(shape: Any) -> tuple[int, ...]:
+    """A shape, the batch first."""
     try:
         sizes = tuple(operator.index(n) for n in shape)
     except TypeError:
@@ -82,7 +90,8 @@ def _shape(shape: Any) -> tuple[int, ...]:
     return sizes
 
 
-def _dtype(dtype: Any) -> torch.dtype:
+def float_type(dtype: Any) -> torch.dtype:
+    """A dtype that a state may have."""
     if dtype not in DTYPES:
         raise OptionError(f"the state is float32, float64, float16 or bfloat16, got {dtype}")
     return dtype

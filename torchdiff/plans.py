@@ -13,6 +13,7 @@ from torchdiff.plan_text import table
 from torchdiff.registry import SDES, SOLVERS
 from torchdiff.sde.base import Level, LinearSDE
 from torchdiff.solvers.base import Solver, Span
+from torchdiff.split import split
 from torchdiff.steps import AffineStep, OpaqueStep, slots_after
 
 FORMAT = 1  # of the JSON
@@ -137,7 +138,8 @@ class Plan:
             sde, solver = SDES.get(data["sde"]), SOLVERS.get(data["solver"])
             grid = tuple(_load_level(level) for level in data["grid"])
             empty = Plan((), tuple(data["result"]), grid, sde, solver, data["prediction"], bool(data["final"]))
-            return replace(empty, items=tuple(_load(item, empty) for item in data["items"])).check()
+            read = replace(empty, items=tuple(_load(item, empty) for item in data["items"])).check()
+            return replace(read, items=split(read.items, read.blocks))
         except (KeyError, TypeError, IndexError, AttributeError, RecursionError, json.JSONDecodeError) as error:
             raise PlanError(f"this is not the JSON of a plan: {type(error).__name__}: {error}") from error
 

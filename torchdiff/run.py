@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from torchdiff import ops
-from torchdiff.blocks import pack, unpack
+from torchdiff.blocks import unpack
 from torchdiff.counters import PRIOR, STEP, draw_number
-from torchdiff.denoiser import Denoiser
+from torchdiff.denoiser import Denoiser, clock
+from torchdiff.draws import Draws, Fresh
 from torchdiff.drive import remember, take
 from torchdiff.errors import NetworkError, PlanError
 from torchdiff.execute import execute
 from torchdiff.guard import Guard
-from torchdiff.inputs import Place
+from torchdiff.inputs import Place, prior
 from torchdiff.plans import Plan
 from torchdiff.predict import read
 from torchdiff.sde.base import Level
@@ -35,6 +36,7 @@ class Run:
         self.guard = Guard(on_nonfinite, place.shape[0], place.device)
         self.pasts: dict[int, tuple[Any, ...]] = {}
         self.tick: Callable[[], None] = lambda: None
+        self.times: Iterator[Tensor] = iter(())
 
     def normal(self, draw: int) -> Tensor:
         number = torch.tensor([draw], dtype=torch.int64, device=self.place.device)
@@ -42,11 +44,14 @@ class Run:
 
     def prior(self) -> tuple[Tensor, ...]:
         """The blocks of x at the first level, drawn."""
-        factor = self.plan.sde.prior(self.plan.grid[0].t)
-        return unpack(factor @ pack(self.normal(draw_number(PRIOR, block=b)) for b in range(self.plan.blocks)))
+        blocks = range(self.plan.blocks)
+        factor = torch.tensor(self.plan.sde.prior(self.plan.grid[0].t), dtype=torch.float64, device=self.place.device)
+        return prior(factor, [self.normal(draw_number(PRIOR, block=b)) for b in blocks])
 
-    def execute(self, start: tuple[Tensor, ...], after: Callable[..., None]) -> tuple[Tensor, ...]:
+    def execute(self, start: tuple[Tensor, ...], after: Callable[..., None] | None) -> tuple[Tensor, ...]:
         """The blocks of the answer, in memory that nobody else holds."""
+        if type(self.denoiser).__call__ is Denoiser.__call__:
+            self.times = _times(self.plan, self.denoiser, start[0])
         state = execute(self.plan, start, self.network, self.combine, self.opaque, after)
         last = self.plan.items[-1]
         ours = len(last.weights) if isinstance(last, AffineStep) else 0  # rows; the rest is there by reference
@@ -54,35 +59,42 @@ class Run:
 
     def network(self, inputs: Sequence[Tensor], step: AffineStep, state: Sequence[Tensor]) -> Sequence[Tensor]:
         assert step.at is not None
-        return self.call(inputs, step.at, step.step, state)
+        return self.call(inputs, step.at, step.step, state, next(self.times, None))
 
-    def call(self, inputs: Sequence[Tensor], level: Level, step: int, state: Sequence[Tensor]) -> Sequence[Tensor]:
+    def call(
+        self, inputs: Sequence[Tensor], level: Level, step: int, state: Sequence[Tensor], times: Tensor | None = None
+    ) -> Sequence[Tensor]:
         """The network's outputs in the dtype of the state, looked at, and in memory of their own.
 
         Raises NetworkError for a network that writes into its input or into an output that is still in use.
         """
-        versions = [x._version for x in inputs if not x.is_inference()]
-        outputs = self.denoiser(*inputs, level)
-        if versions != [x._version for x in inputs if not x.is_inference()]:
+        versions = _versions(inputs)
+        outputs = self.denoiser(*inputs, level) if times is None else self.denoiser.ask(inputs, level, times)
+        if versions != _versions(inputs):
             raise NetworkError(f"the network wrote into its input at t = {level.t:g}; let it work on x.clone()")
-        mine, kept = {x.data_ptr() for x in inputs}, {x.data_ptr() for x in state}
         results = []
         for output in outputs:
             self.guard.look(output, level, step)
-            if output.dtype != self.place.dtype:
-                output = output.to(self.place.dtype)
-            elif output.numel() and output.data_ptr() in mine:
-                output = output.clone()
-            elif output.numel() and output.data_ptr() in kept:
+            results.append(self._settled(output, inputs, level, state))
+        self.tick()
+        return results
+
+    def _settled(self, output: Tensor, inputs: Sequence[Tensor], level: Level, state: Sequence[Tensor]) -> Tensor:
+        """One output as the solver will read it: in the dtype of the state, in memory that nobody writes to."""
+        if output.dtype is not self.place.dtype:
+            return output.to(self.place.dtype)
+        start = output.data_ptr()
+        for held in state or inputs:  # the inputs of an affine item are part of its state
+            if held.data_ptr() == start and output.numel():
+                if any(x.data_ptr() == start for x in inputs):
+                    return output.clone()
                 raise NetworkError(
                     f"the network returned the memory of an earlier output at t = {level.t:g}, which is still in use; "
                     f"wrap it with copy=True"
                 )
-            results.append(output)
-        self.tick()
-        return results
+        return output
 
-    def combine(self, index: int, step: AffineStep, tensors: list[Tensor]) -> Sequence[Tensor]:
+    def combine(self, index: int, step: AffineStep, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
         weights, draws = self.tables[index]
         return ops.affine(tensors, weights, self.seeds, self.first_index, draws)
 
@@ -97,11 +109,13 @@ class Run:
             fed = [b * scale if scale != 1.0 else b for b in unpack(x)]
             return read(self.plan.sde, self.denoiser, x, tuple(self.call(fed, level, item.step, ())), level)
 
-        def normals(start: Level, end: Level) -> Any:
-            call = next(draws)
-            blocks = range(self.plan.blocks)
-            return pack(self.normal(draw_number(STEP, item.step, item.index, call, block)) for block in blocks)
+        def fresh() -> list[Fresh]:
+            call, blocks = next(draws), range(self.plan.blocks)
+            numbers = [draw_number(STEP, item.step, item.index, call, block) for block in blocks]
+            named = torch.tensor(numbers, dtype=torch.int64, device=self.place.device)
+            return [Fresh((), self.seeds, self.first_index, number) for number in named.split(1)]
 
+        normals = Draws(fresh, self.place.shape, self.place.dtype)
         past = self.pasts.get(item.index, ())
         moved, memo = take(item.part, item.index, x, item.span._replace(past=past), predict, normals)
         self.pasts[item.index] = remember(item.part, past, memo)
@@ -124,22 +138,40 @@ class Run:
             )
 
 
+def _versions(inputs: Sequence[Tensor]) -> list[int]:
+    """How often each was written to; tensors of inference mode do not count."""
+    try:
+        return [x._version for x in inputs]
+    except RuntimeError:
+        return [x._version for x in inputs if not x.is_inference()]
+
+
+def _times(plan: Plan, denoiser: Denoiser, x: Tensor) -> Iterator[Tensor]:
+    """What the network gets as t at each call of an affine item, (B,)."""
+    like = clock(x)
+    labels = [denoiser.label(item.at) for item in plan.items if isinstance(item, AffineStep) and item.at is not None]
+    batch = like.shape[0]
+    width = -(-batch // 16) * 16  # rows that start at 64 bytes, as compiled networks want their inputs
+    if len(labels) * width > 1 << 20:  # beside a batch of this size a tensor a call costs nothing
+        return (like.new_full((batch,), label) for label in labels)
+    table = torch.tensor(labels, dtype=like.dtype, device=like.device).view(-1, 1).repeat(1, width)
+    return iter(table[:, :batch].unbind())
+
+
 def _tables(plan: Plan, device: torch.device) -> list[tuple[Tensor, Tensor]]:
-    """The weights (rows, reads + draws) and draw numbers of each item: views of two tensors made once."""
-    weights: list[float] = []
-    draws: list[int] = []
-    shapes: list[tuple[int, int, int]] = []
-    for item in plan.items:
-        rows = zip(item.weights, item.noise, strict=True) if isinstance(item, AffineStep) else ()
-        numbers = item.draws if isinstance(item, AffineStep) else ()
-        table = [w for row, fresh in rows for w in (*row, *fresh)]
-        height = len(item.weights) if isinstance(item, AffineStep) else 0
-        shapes.append((height, len(table) // max(1, height), len(numbers)))
-        weights += table
-        draws += numbers
-    flat = torch.tensor(weights, dtype=torch.float64, device=device)
-    named = torch.tensor(draws, dtype=torch.int64, device=device)
-    pieces = zip(
-        flat.split([height * width for height, width, _ in shapes]), named.split([n for *_, n in shapes]), strict=True
-    )
-    return [(w.view(height, width), d) for (w, d), (height, width, _) in zip(pieces, shapes, strict=True)]
+    """The weights (rows, reads + draws) and draw numbers of each item: views of one tensor for each shape."""
+    tables: list[Any] = [None] * len(plan.items)
+    alike: dict[tuple[int, int, int], list[tuple[int, AffineStep]]] = {}
+    for place, item in enumerate(plan.items):
+        if isinstance(item, AffineStep):
+            alike.setdefault((len(item.weights), len(item.reads), len(item.draws)), []).append((place, item))
+    for (height, width, fresh), items in alike.items():
+        rows = (pair for _, item in items for pair in zip(item.weights, item.noise, strict=True))
+        flat = [weight for pair in rows for row in pair for weight in row]
+        shape = (len(items), height, width + fresh)
+        weights = torch.tensor(flat, dtype=torch.float64, device=device).view(shape)
+        draws = torch.tensor([item.draws for _, item in items], dtype=torch.int64, device=device)
+        each = draws.unbind() if fresh else [draws[0]] * len(items)
+        for (place, _), *table in zip(items, weights.unbind(), each, strict=True):
+            tables[place] = table
+    return tables

@@ -122,6 +122,6 @@ def sample(
                 callback(step, plan.grid[step + 1], pack(blocks))
 
         with bar(plan.calls, progress) as run.tick:
-            state = run.execute(first, after)
+            state = run.execute(first, after if trajectory or callback is not None else None)
         finite = run.guard.finish(state)
     return Samples(state[0], state, seed, first_index, finite, torch.stack(frames) if trajectory else None, plan)

@@ -11,6 +11,7 @@ from torchdiff.predict import check_prediction
 from torchdiff.record import Recorder, Segment
 from torchdiff.sde.base import Level, LinearSDE
 from torchdiff.solvers.base import Solver, check_fit
+from torchdiff.split import split
 from torchdiff.steps import AffineStep, OpaqueStep
 
 
@@ -41,7 +42,7 @@ def trace(
     _prune(segments, set(result), watch)
     items, slots = _emit(segments, list(range(sde.blocks)), _last_uses(segments, result, watch))
     answer = tuple(slots.index(key) for key in result)
-    return Plan(items, answer, grid, sde, solver, denoiser.prediction, final is not None).check()
+    return Plan(split(items, sde.blocks), answer, grid, sde, solver, denoiser.prediction, final is not None).check()
 
 
 def _flatten(segment: Segment) -> None:

@@ -1,6 +1,12 @@
-"""Fixtures of the op tests: the compiled module, or a skip that says why it is not there."""
+"""Fixtures of the op tests: what is compiled, or a skip that says why it is not there."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+import torch
 
 from torchdiff import ops
 
@@ -14,3 +20,17 @@ def extension():
     from torchdiff import _C
 
     return _C
+
+
+@pytest.fixture(scope="session")
+def shim():
+    """torch.ops.torchdiff_shim: the CUDA kernels with their launches, compiled for the CPU (tests/shim)."""
+    if ops.backend().name != "extension":
+        pytest.skip(f"compiled code only: {ops.backend().reason}")
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is not found: the CUDA sources are compiled for the CPU with it")
+    tool = Path(__file__).parents[2] / "tools" / "cuda_shim.py"
+    done = subprocess.run([sys.executable, str(tool)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    torch.ops.load_library(done.stdout.strip())
+    return torch.ops.torchdiff_shim

@@ -77,15 +77,6 @@ def test_kernel_equals_reference(arguments):
     assert_same_bits(ops.affine(*arguments), reference.affine(*arguments))
 
 
-@settings(max_examples=100, deadline=None)
-@given(arguments=calls)
-def test_cuda_body_equals_cpu_kernel(arguments):
-    """What a CUDA thread does, run on the CPU block after block, gives the bits of the CPU loops."""
-    if ops.backend().name != "extension":
-        pytest.skip("compiled code only")
-    assert_same_bits(torch.ops.torchdiff._affine_by_blocks(*arguments), ops.affine(*arguments))
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_affine_is_its_formula(dtype):
     """out[r] = sum_j w[r, j] x_j + sum_q w[r, n + q] z_q: the exact sum of the values read, but for its roundings.

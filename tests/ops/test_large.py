@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-
 COUNT = 2**31 + 17
 SEED, FIRST, DRAW = 5, 2**33 + 1, 7
 

@@ -14,35 +14,9 @@ LARGEST_EVENT = 2**34  # elements of one sample: the counter holds 2^32 blocks o
 
 def check_affine(tensors, weights: Tensor, seeds: Tensor, first_index: int, draws: Tensor) -> None:
     """Raises ValueError naming the argument of torchdiff::affine that does not fit."""
-    if len(tensors) == 0:
-        raise ValueError("affine: tensors is empty; give at least one tensor (B, *event)")
-    if len(tensors) > MOST_TENSORS:
-        raise ValueError(
-            f"affine: {len(tensors)} tensors; a call takes up to {MOST_TENSORS}. Add up some of them in a call before"
-        )
-    first = tensors[0]
-    if first.dim() == 0:
-        raise ValueError("affine: tensors[0] has no batch dimension; give (B, *event), or unsqueeze it")
-    shape, device = first.shape, first.device
-    for j, t in enumerate(tensors):
-        if t.device != device:
-            raise ValueError(f"affine: tensors[{j}] is on {t.device}, tensors[0] on {device}; move them to one device")
-        if t.shape != shape:
-            raise ValueError(
-                f"affine: tensors[{j}] has shape {tuple(t.shape)}, tensors[0] {tuple(shape)}; they must be equal"
-            )
-        if t.dtype not in DTYPES:
-            raise ValueError(
-                f"affine: tensors[{j}] has dtype {t.dtype}; expected float32, float64, float16 or bfloat16"
-            )
-    _check_noise("affine", shape[0], math.prod(shape[1:]), seeds, first_index, "draws", draws, device)
-    if draws.dim() != 1:
-        raise ValueError(f"affine: draws has {draws.dim()} dimensions; expected one, (Q,)")
-    if draws.numel() > MOST_DRAWS:
-        raise ValueError(
-            f"affine: {draws.numel()} draws; a call takes up to {MOST_DRAWS}. Add up some of them in a call before"
-        )
-    _check_tensor("affine", "weights", weights, torch.float64, device)
+    _check_given("affine", weights=weights, seeds=seeds, draws=draws)
+    _check_columns("affine", tensors, seeds, first_index, draws)
+    _check_tensor("affine", "weights", weights, torch.float64, tensors[0].device)
     if weights.dim() not in (2, 3) or weights.shape[-2] < 1:
         raise ValueError(
             f"affine: weights has shape {tuple(weights.shape)}; expected (R, n + Q) or (B, R, n + Q) with R >= 1"
@@ -58,40 +32,19 @@ def check_affine(tensors, weights: Tensor, seeds: Tensor, first_index: int, draw
             f"affine: weights has {weights.shape[-1]} columns; {len(tensors)} tensors and {draws.numel()} draws need "
             f"{columns}"
         )
-    if weights.dim() == 3 and weights.shape[0] != shape[0]:
-        raise ValueError(f"affine: weights has {weights.shape[0]} sample rows for a batch of {shape[0]}")
+    if weights.dim() == 3 and weights.shape[0] != tensors[0].shape[0]:
+        raise ValueError(f"affine: weights has {weights.shape[0]} sample rows for a batch of {tensors[0].shape[0]}")
 
 
-def check_out(tensors, rows: int, out) -> None:
-    """Raises ValueError naming the tensor of `out` that torchdiff::affine.out cannot write its rows into."""
-    if len(out) != rows:
-        raise ValueError(f"affine: out holds {len(out)} tensors for {rows} rows")
-    first = tensors[0]
-    for r, t in enumerate(out):
-        if t.device != first.device:
-            raise ValueError(
-                f"affine: out[{r}] is on {t.device}, tensors[0] on {first.device}; move them to one device"
-            )
-        if t.shape != first.shape:
-            raise ValueError(
-                f"affine: out[{r}] has shape {tuple(t.shape)}, tensors[0] {tuple(first.shape)}; they must be equal"
-            )
-        if t.dtype not in DTYPES:
-            raise ValueError(f"affine: out[{r}] has dtype {t.dtype}; expected float32, float64, float16 or bfloat16")
-        _check_own_memory("affine", f"out[{r}]", t)
-        for j, other in enumerate(tensors):
-            if _overlap(t, other) and not _same_elements(t, other):
-                raise ValueError(
-                    f"affine: out[{r}] overlaps tensors[{j}] without being the same tensor; write into a tensor of "
-                    "its own"
-                )
-        for other in range(r):
-            if _overlap(t, out[other]):
-                raise ValueError(f"affine: out[{r}] overlaps out[{other}]; give each row memory of its own")
+def check_norms(tensors, seeds: Tensor, first_index: int, draws: Tensor) -> None:
+    """Raises ValueError naming the argument of torchdiff::norms that does not fit."""
+    _check_given("norms", seeds=seeds, draws=draws)
+    _check_columns("norms", tensors, seeds, first_index, draws)
 
 
 def check_normal(shape, seeds: Tensor, first_index: int, draw: Tensor, dtype: torch.dtype) -> None:
     """Raises ValueError naming the argument of torchdiff::normal that does not fit."""
+    _check_given("normal", seeds=seeds, draw=draw)
     if len(shape) == 0:
         raise ValueError("normal: shape is empty; its first number is the batch")
     if any(n < 0 for n in shape):
@@ -103,44 +56,32 @@ def check_normal(shape, seeds: Tensor, first_index: int, draw: Tensor, dtype: to
     _check_noise("normal", shape[0], math.prod(shape[1:]), seeds, first_index, "draw", draw, seeds.device)
 
 
-def check_normal_out(seeds: Tensor, first_index: int, draw: Tensor, out: Tensor) -> None:
-    """Raises ValueError naming the argument of torchdiff::normal.out that does not fit."""
-    if out.device != seeds.device:
-        raise ValueError(f"normal: out is on {out.device}, seeds on {seeds.device}; move them to one device")
-    check_normal(out.shape, seeds, first_index, draw, out.dtype)
-    _check_own_memory("normal", "out", out)
-
-
-def _extent(t: Tensor) -> tuple[int, int]:
-    """The bytes from the first to the last element; empty without elements, and where there is no memory (meta)."""
-    data = t.data_ptr() if t.device.type != "meta" else 0
-    if t.numel() == 0 or t.device.type == "meta":
-        return data, data
-    last = sum((size - 1) * stride for size, stride in zip(t.shape, t.stride(), strict=True))
-    return data, data + (last + 1) * t.element_size()
-
-
-def _overlap(a: Tensor, b: Tensor) -> bool:
-    first, second = _extent(a), _extent(b)
-    return first[0] < second[1] and second[0] < first[1]
-
-
-def _same_elements(a: Tensor, b: Tensor) -> bool:
-    """Whether the elements of two tensors of one shape lie in the same places."""
-    steps = zip(a.shape, a.stride(), b.stride(), strict=True)
-    return a.data_ptr() == b.data_ptr() and a.dtype == b.dtype and all(n <= 1 or s == t for n, s, t in steps)
-
-
-def _check_own_memory(op: str, name: str, t: Tensor) -> None:
-    """Refuses two elements in one place: sorted by stride, each dimension must step over all that lies below it."""
-    below = 0
-    for stride, size in sorted((stride, size) for stride, size in zip(t.stride(), t.shape, strict=True) if size > 1):
-        if stride <= below and t.numel() > 0:
+def _check_columns(op, tensors, seeds, first_index, draws) -> None:
+    """The arguments that affine and norms have in common."""
+    if len(tensors) == 0:
+        raise ValueError(f"{op}: tensors is empty; give at least one tensor (B, *event)")
+    if len(tensors) > MOST_TENSORS:
+        raise ValueError(
+            f"{op}: {len(tensors)} tensors; a call takes up to {MOST_TENSORS}. Split them over several calls"
+        )
+    first = tensors[0]
+    if first.dim() == 0:
+        raise ValueError(f"{op}: tensors[0] has no batch dimension; give (B, *event), or unsqueeze it")
+    shape, device = first.shape, first.device
+    for j, t in enumerate(tensors):
+        if t.device != device:
+            raise ValueError(f"{op}: tensors[{j}] is on {t.device}, tensors[0] on {device}; move them to one device")
+        if t.shape != shape:
             raise ValueError(
-                f"{op}: {name} has elements that share memory (shape {tuple(t.shape)}, strides {t.stride()}); write "
-                "into a tensor of its own"
+                f"{op}: tensors[{j}] has shape {tuple(t.shape)}, tensors[0] {tuple(shape)}; they must be equal"
             )
-        below += (size - 1) * stride
+        if t.dtype not in DTYPES:
+            raise ValueError(f"{op}: tensors[{j}] has dtype {t.dtype}; expected float32, float64, float16 or bfloat16")
+    _check_noise(op, shape[0], math.prod(shape[1:]), seeds, first_index, "draws", draws, device)
+    if draws.dim() != 1:
+        raise ValueError(f"{op}: draws has {draws.dim()} dimensions; expected one, (Q,)")
+    if draws.numel() > MOST_DRAWS:
+        raise ValueError(f"{op}: {draws.numel()} draws; a call takes up to {MOST_DRAWS}. Split them over several calls")
 
 
 def _check_noise(op, batch, event, seeds, first_index, draws_name, draws, device) -> None:
@@ -158,8 +99,82 @@ def _check_noise(op, batch, event, seeds, first_index, draws_name, draws, device
         raise ValueError(f"{op}: a sample of {event} elements; the noise counter ends at 2^34. Split the sample")
 
 
+def _check_given(op, **arguments) -> None:
+    for name, value in arguments.items():
+        if not isinstance(value, Tensor):  # the dispatcher hands None on, where a tensor should be
+            raise TypeError(f"{op}: {name} is {type(value).__name__}; expected a tensor")
+
+
 def _check_tensor(op, name, tensor, dtype, device) -> None:
     if tensor.device != device:
         raise ValueError(f"{op}: {name} is on {tensor.device}, expected {device}; move it there")
     if tensor.dtype != dtype:
         raise ValueError(f"{op}: {name} has dtype {tensor.dtype}; expected {dtype}")
+
+
+def check_affine_out(
+    tensors, weights: Tensor, seeds: Tensor, first_index: int, draws: Tensor, out, memory=True
+) -> None:
+    """check_affine, and that out can take the rows. memory: also that no element is written twice or read after."""
+    check_affine(tensors, weights, seeds, first_index, draws)
+    rows, first = weights.shape[-2], tensors[0]
+    if len(out) != rows:
+        raise ValueError(f"affine: out holds {len(out)} tensors; weights have {rows} rows")
+    for r, target in enumerate(out):
+        if target.device != first.device:
+            raise ValueError(f"affine: out[{r}] is on {target.device}, tensors[0] on {first.device}; move it there")
+        if target.shape != first.shape:
+            raise ValueError(
+                f"affine: out[{r}] has shape {tuple(target.shape)}, tensors[0] {tuple(first.shape)}; they must be equal"
+            )
+        if target.dtype not in DTYPES:
+            raise ValueError(
+                f"affine: out[{r}] has dtype {target.dtype}; expected float32, float64, float16 or bfloat16"
+            )
+    if not memory or first.numel() == 0:
+        return
+    for r, target in enumerate(out):
+        _check_own(f"affine: out[{r}]", target)
+        for name, others in (("tensors", tensors), ("out", out[:r])):
+            for j, other in enumerate(others):
+                if _meet(target, other) and not (name == "tensors" and _same(target, other)):
+                    raise ValueError(
+                        f"affine: out[{r}] shares memory with {name}[{j}]; give it memory of its own"
+                        + (", or the very same tensor" if name == "tensors" else "")
+                    )
+
+
+def check_normal_out(seeds: Tensor, first_index: int, draw: Tensor, out: Tensor, memory=True) -> None:
+    """check_normal of the shape, dtype and device of out, which may not overlap itself."""
+    _check_given("normal", seeds=seeds, draw=draw, out=out)
+    check_normal(out.shape, seeds, first_index, draw, out.dtype)
+    if out.device != seeds.device:
+        raise ValueError(f"normal: out is on {out.device}, seeds on {seeds.device}; move one of them")
+    if memory and out.numel() > 0:
+        _check_own("normal: out", out)
+
+
+def _check_own(what: str, t: Tensor) -> None:
+    """Every element has its own place: each stride steps over all that the smaller ones reach."""
+    reach = 0
+    for stride, size in sorted((s, n) for s, n in zip(t.stride(), t.shape, strict=True) if n > 1):
+        if stride <= reach:
+            raise ValueError(f"{what} overlaps itself, with strides {t.stride()}; give it memory for every element")
+        reach += stride * (size - 1)
+
+
+def _span(t: Tensor) -> tuple[int, int]:
+    """First and last byte."""
+    reach = sum(stride * (size - 1) for stride, size in zip(t.stride(), t.shape, strict=True))
+    return t.data_ptr(), t.data_ptr() + (reach + 1) * t.element_size() - 1
+
+
+def _meet(a: Tensor, b: Tensor) -> bool:
+    (first_a, last_a), (first_b, last_b) = _span(a), _span(b)
+    return first_a <= last_b and first_b <= last_a
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    """Whether the elements of two tensors of one shape lie in the same places."""
+    steps = zip(a.shape, a.stride(), b.stride(), strict=True)
+    return a.data_ptr() == b.data_ptr() and a.dtype == b.dtype and all(n <= 1 or s == t for n, s, t in steps)

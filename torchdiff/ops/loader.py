@@ -38,13 +38,13 @@ def backend() -> Backend:
     else:
         found = _load()
     missing = tuple(device for device in ("cpu", "cuda") if device not in found.devices)
-    if not hasattr(torch.ops.torchdiff, "affine"):
-        for name, schema in SCHEMAS.items():
-            torch.library.define(f"torchdiff::{name}", schema, tags=(torch.Tag.pt2_compliant_tag,))
-    if missing:
-        for name in SCHEMAS:
-            op = getattr(reference, name.replace(".", "_"))
-            torch.library.impl(f"torchdiff::{name}", missing)(_announced(op))
+    for name, text in SCHEMAS.items():
+        op, _, overload = name.partition(".")
+        ours = not hasattr(getattr(torch.ops.torchdiff, op, None), overload or "default")
+        if ours:
+            torch.library.define(f"torchdiff::{name}", text, tags=(torch.Tag.pt2_compliant_tag,))
+        if devices := ("cpu", "cuda") if ours else missing:
+            torch.library.impl(f"torchdiff::{name}", devices)(_announced(getattr(reference, name.replace(".", "_"))))
     return found
 
 
@@ -69,9 +69,9 @@ def _load() -> Backend:
 
 def _announced(op):
     @functools.wraps(op)
-    def run(*arguments, **keywords):
+    def run(*arguments, **out):
         _announce_once()
-        return op(*arguments, **keywords)
+        return op(*arguments, **out)
 
     return run
 

@@ -1,10 +1,11 @@
 """The schemas of the ops by name; csrc/library.cpp defines the same."""
 
-_NOISE = "Tensor seeds, int first_index"
+_NOISE = "Tensor seeds, SymInt first_index"
 
 SCHEMAS = {
     "affine": f"(Tensor[] tensors, Tensor weights, {_NOISE}, Tensor draws) -> Tensor[]",
     "affine.out": f"(Tensor[] tensors, Tensor weights, {_NOISE}, Tensor draws, *, Tensor(a!)[] out) -> ()",
+    "norms": f"(Tensor[] tensors, {_NOISE}, Tensor draws) -> Tensor",
     "normal": f"(SymInt[] shape, {_NOISE}, Tensor draw, ScalarType dtype) -> Tensor",
     "normal.out": f"({_NOISE}, Tensor draw, *, Tensor(a!) out) -> ()",
 }

@@ -76,6 +76,8 @@ class Solver(ABC):
         """x at span.nxt from x at span.cur: the new x, or Carry(x, memo).
 
         predict(x, level) calls the network; noise(start, end) is a fresh standard normal of x's shape each time.
+        Where x is a tensor, noise.lazy(start, end) is one that is never stored: torchdiff.draws.Fresh has its norm and
+        sums with it.
         """
 
 

@@ -55,22 +55,18 @@ class Langevin(Solver):
         return self.repeat
 
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
-        cur, scale = span.cur, 2.0 * _damping(span) * self.snr**2
+        from torchdiff.draws import lazy  # not above: it loads torch, which a plan needs not
+
+        cur, scale, fresh = span.cur, 2.0 * _damping(span) * self.snr**2, lazy(noise)
         for _ in range(self.repeat):
-            score, z = predict(x, cur).score, noise(cur, cur)
-            z_norm, score_norm = self._norm(z), self._norm(score)
+            score, z = predict(x, cur).score, fresh(cur, cur)
+            norms = z.norms(score)
+            norms = norms if self.norm == "sample" else norms.mean(dim=0).expand_as(norms)
+            score_norm, z_norm = norms.unbind(dim=1)
             still = score_norm == 0.0  # kept out of the division and the root, where it would make gradients nan
             size = scale * (z_norm.masked_fill(still, 1.0) / score_norm.masked_fill(still, 1.0)) ** 2
-            move = size.to(x.dtype) * score + (2.0 * size).sqrt().to(x.dtype) * z
-            x = x + move.masked_fill(still, 0.0)
+            x = z.add((x, score), [1.0, *(w.masked_fill(still, 0.0) for w in (size, (2.0 * size).sqrt()))])
         return x
-
-    def _norm(self, x: Any) -> Any:
-        """(B, 1, ..., 1) float64: with float32 sums the last bits would depend on how the batch is laid out."""
-        flat = x.double().reshape(x.shape[0], math.prod(x.shape[1:]))
-        norm = flat.norm(dim=1)
-        norm = norm if self.norm == "sample" else norm.mean().expand_as(norm)
-        return norm.reshape(-1, *[1] * (x.dim() - 1))
 
 
 @SOLVERS.register("ald")
