@@ -20,7 +20,16 @@ ROOT = Path(__file__).parent
 HOST = ["-O3", "-std=c++17", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
 DEVICE = ["-O3", "-std=c++17", "-fmad=false", "--expt-relaxed-constexpr"]
 TARGET = "-DTORCH_TARGET_VERSION=0x020A000000000000"  # stable ABI of torch 2.10: one build serves every later torch
-SOURCES = ("library", "arguments", "simd_cpu", "affine_cpu", "blocks_cpu", "bindings")
+SOURCES = (
+    "library",
+    "arguments",
+    "simd_cpu",
+    "affine_cpu",
+    "blocks_cpu",
+    "brownian_cpu",
+    "brownian_levels",
+    "bindings",
+)
 
 
 def compiler() -> str | None:
@@ -59,7 +68,9 @@ def extension() -> dict:
         print(
             "torchdiff: torch is a CUDA build, but nvcc is not found: CPU kernels only, CUDA tensors run in plain torch"
         )
-    sources = [f"csrc/{name}.cpp" for name in SOURCES] + (["csrc/affine_cuda.cu"] if cuda else [])
+    sources = [f"csrc/{name}.cpp" for name in SOURCES] + (
+        ["csrc/affine_cuda.cu", "csrc/brownian_cuda.cu"] if cuda else []
+    )
     defines = [TARGET, *(["-DTORCHDIFF_CUDA", "-DUSE_CUDA"] if cuda else [])]
     kind = cpp_extension.CUDAExtension if cuda else cpp_extension.CppExtension
     module = kind(

@@ -20,5 +20,8 @@ void check_affine(const std::vector<Tensor>& tensors, const Tensor& weights, con
                   const Tensor& draws);
 void check_normal(const std::vector<int64_t>& shape, const Tensor& seeds, int64_t first_index, const Tensor& draw,
                   ScalarType dtype);
+// Reads no value of `times`, which stay on the CPU whatever the device: the kernels' launches carry them.
+void check_brownian(const std::vector<int64_t>& shape, const Tensor& seeds, int64_t first_index, int64_t path,
+                    const Tensor& times, double horizon, ScalarType dtype);
 
 }  // namespace torchdiff

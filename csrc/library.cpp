@@ -4,4 +4,7 @@
 STABLE_TORCH_LIBRARY(torchdiff, m) {
   m.def("affine(Tensor[] tensors, Tensor weights, Tensor seeds, int first_index, Tensor draws) -> Tensor[]");
   m.def("normal(SymInt[] shape, Tensor seeds, int first_index, Tensor draw, ScalarType dtype) -> Tensor");
+  m.def(
+      "brownian(SymInt[] shape, Tensor seeds, int first_index, int path, Tensor times, float horizon, bool integral, "
+      "ScalarType dtype) -> Tensor[]");
 }

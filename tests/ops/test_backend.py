@@ -73,7 +73,7 @@ import torchdiff.ops
 
 def test_schemas_agree():
     """The op that is loaded has the schema written in Python, whichever side defined it."""
-    for name, text in (("affine", schema.AFFINE), ("normal", schema.NORMAL)):
+    for name, text in (("affine", schema.AFFINE), ("normal", schema.NORMAL), ("brownian", schema.BROWNIAN)):
         expected = torch._C.parse_schema(f"torchdiff::{name}{text}")
         assert getattr(torch.ops.torchdiff, name).default._schema == expected
 

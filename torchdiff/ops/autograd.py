@@ -6,7 +6,7 @@ import functools
 
 import torch
 
-from .arguments import check_affine, check_normal
+from .arguments import check_affine, check_brownian, check_normal
 
 
 def fake_affine(tensors, weights, seeds, first_index, draws):
@@ -19,6 +19,13 @@ def fake_normal(shape, seeds, first_index, draw, dtype):
     """One contiguous tensor on the device of the seeds."""
     check_normal(shape, seeds, first_index, draw, dtype)
     return torch.empty(shape, dtype=dtype, device=seeds.device)
+
+
+def fake_brownian(shape, seeds, first_index, path, times, horizon, integral, dtype):
+    """The increments, and the integrals if asked for, on the device of the seeds."""
+    check_brownian(shape, seeds, first_index, path, times, horizon, dtype)
+    size = (times.shape[0] - 1, *shape)
+    return [torch.empty(size, dtype=dtype, device=seeds.device) for _ in range(1 + integral)]
 
 
 def save_weights(ctx, inputs, output):
@@ -58,4 +65,5 @@ def register() -> None:
     """Registers all of the above; the ops themselves must exist by now."""
     torch.library.register_fake("torchdiff::affine", fake_affine)
     torch.library.register_fake("torchdiff::normal", fake_normal)
+    torch.library.register_fake("torchdiff::brownian", fake_brownian)
     torch.library.register_autograd("torchdiff::affine", backward_affine, setup_context=save_weights)

@@ -11,9 +11,15 @@ from typing import NamedTuple
 import torch
 
 from . import reference
-from .schema import AFFINE, NORMAL
+from .paths import brownian
+from .schema import AFFINE, BROWNIAN, NORMAL
 
 NOISE_VERSION = 1  # the bits of the noise; csrc/normal.h holds the same number and the loader compares them
+OPS = {
+    "affine": (AFFINE, reference.affine),
+    "normal": (NORMAL, reference.normal),
+    "brownian": (BROWNIAN, brownian),
+}
 SWITCH = "TORCHDIFF_NO_EXT"
 
 
@@ -38,12 +44,11 @@ def backend() -> Backend:
     else:
         found = _load()
     missing = tuple(device for device in ("cpu", "cuda") if device not in found.devices)
-    if not hasattr(torch.ops.torchdiff, "affine"):
-        torch.library.define("torchdiff::affine", AFFINE, tags=(torch.Tag.pt2_compliant_tag,))
-        torch.library.define("torchdiff::normal", NORMAL, tags=(torch.Tag.pt2_compliant_tag,))
-    if missing:
-        torch.library.impl("torchdiff::affine", missing)(_announced(reference.affine))
-        torch.library.impl("torchdiff::normal", missing)(_announced(reference.normal))
+    for name, (schema, kernel) in OPS.items():
+        if not hasattr(torch.ops.torchdiff, name):
+            torch.library.define(f"torchdiff::{name}", schema, tags=(torch.Tag.pt2_compliant_tag,))
+        if missing:
+            torch.library.impl(f"torchdiff::{name}", missing)(_announced(kernel))
     return found
 
 
