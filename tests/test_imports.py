@@ -24,6 +24,7 @@ LAYERS = (
     ("predict",),
     ("sde",),
     ("solvers.base",),
+    ("intervals",),
     ("solvers.*",),
     ("solvers", "drive"),
     ("steps",),
@@ -34,6 +35,7 @@ LAYERS = (
     ("planner", "gaussian"),
     ("inputs",),
     ("run",),
+    ("brownian",),
     ("sampling", "storage", "formats", "zoo", "zoo.*"),
     ("torchdiff",),  # the face: all but the registries is imported on first use
     ("doctor",),

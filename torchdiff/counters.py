@@ -25,6 +25,12 @@ def draw_number(purpose: int, step: int = 0, part: int = 0, call: int = 0, block
     return number
 
 
+def block_of(draw: int) -> int:
+    """The block of the state that a step's draw is for."""
+    low, width = LAYOUT["block"]
+    return draw >> low & (1 << width) - 1
+
+
 # The tree of a Brownian path: times are multiples of horizon / TICKS, a node splits each cell above them.
 DEPTH = 24
 TICKS = 1 << DEPTH

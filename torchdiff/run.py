@@ -20,6 +20,7 @@ from torchdiff.inputs import Place
 from torchdiff.plans import Plan
 from torchdiff.predict import read
 from torchdiff.sde.base import Level
+from torchdiff.solvers.base import Noise
 from torchdiff.steps import AffineStep, OpaqueStep
 
 
@@ -31,7 +32,7 @@ class Run:
     ) -> None:
         self.plan, self.denoiser, self.place, self.first_index = plan, denoiser, place, first_index
         self.seeds = seeds.to(place.device)
-        self.tables = _tables(plan, place.device)
+        self.tables = tables(plan, place.device)
         self.guard = Guard(on_nonfinite, place.shape[0], place.device)
         self.pasts: dict[int, tuple[Any, ...]] = {}
         self.tick: Callable[[], None] = lambda: None
@@ -88,7 +89,7 @@ class Run:
 
     def opaque(self, item: OpaqueStep, x: Any) -> Any:
         """A step of any solver, on tensors; what it remembers is kept here, by its place in the chain."""
-        calls, draws = 0, iter(range(1 << 30))
+        calls = 0
 
         def predict(x: Any, level: Level) -> Any:
             nonlocal calls
@@ -97,16 +98,21 @@ class Run:
             fed = [b * scale if scale != 1.0 else b for b in unpack(x)]
             return read(self.plan.sde, self.denoiser, x, tuple(self.call(fed, level, item.step, ())), level)
 
-        def normals(start: Level, end: Level) -> Any:
-            call = next(draws)
-            blocks = range(self.plan.blocks)
-            return pack(self.normal(draw_number(STEP, item.step, item.index, call, block)) for block in blocks)
-
         past = self.pasts.get(item.index, ())
-        moved, memo = take(item.part, item.index, x, item.span._replace(past=past), predict, normals)
+        moved, memo = take(item.part, item.index, x, item.span._replace(past=past), predict, self.source(item))
         self.pasts[item.index] = remember(item.part, past, memo)
         self._check(item, moved, calls)
         return moved
+
+    def source(self, item: OpaqueStep) -> Noise:
+        """The noise(start, end) of a step on tensors: other normals at each call."""
+        calls = iter(range(1 << 30))
+
+        def noise(start: Level, end: Level) -> Any:
+            call, blocks = next(calls), range(self.plan.blocks)
+            return pack(self.normal(draw_number(STEP, item.step, item.index, call, block)) for block in blocks)
+
+        return noise
 
     def _check(self, item: OpaqueStep, x: Any, calls: int) -> None:
         """Raises PlanError for a step that returned another state, or called the network more or less than it says."""
@@ -124,7 +130,7 @@ class Run:
             )
 
 
-def _tables(plan: Plan, device: torch.device) -> list[tuple[Tensor, Tensor]]:
+def tables(plan: Plan, device: torch.device) -> list[tuple[Tensor, Tensor]]:
     """The weights (rows, reads + draws) and draw numbers of each item: views of two tensors made once."""
     weights: list[float] = []
     draws: list[int] = []
