@@ -28,8 +28,12 @@ SOURCES = (
     "simd_avx512",
     "affine_cpu",
     "norms_cpu",
+    "brownian_cpu",
+    "brownian_levels",
     "bindings",
 )
+
+KERNELS = ("affine", "norms", "brownian")  # of csrc/NAME_cuda.cu
 
 
 def compiler() -> str | None:
@@ -68,7 +72,7 @@ def extension() -> dict:
         print(
             "torchdiff: torch is a CUDA build, but nvcc is not found: CPU kernels only, CUDA tensors run in plain torch"
         )
-    sources = [f"csrc/{name}.cpp" for name in SOURCES] + (["csrc/affine_cuda.cu", "csrc/norms_cuda.cu"] if cuda else [])
+    sources = [f"csrc/{name}.cpp" for name in SOURCES] + ([f"csrc/{name}_cuda.cu" for name in KERNELS] if cuda else [])
     defines = [TARGET, *(["-DTORCHDIFF_CUDA", "-DUSE_CUDA"] if cuda else [])]
     kind = cpp_extension.CUDAExtension if cuda else cpp_extension.CppExtension
     module = kind(

@@ -80,17 +80,27 @@ void check_own_memory(const char* op, const std::string& name, const Tensor& t) 
   }
 }
 
-void check_noise(const char* op, int64_t batch, int64_t event, const Tensor& seeds, int64_t first_index,
-                 const char* draws_name, const Tensor& draws, const Device& device) {
-  check_tensor(op, draws_name, draws, ScalarType::Long, device);
+void check_seeds(const char* op, int64_t batch, int64_t event, bool noisy, const Tensor& seeds, int64_t first_index,
+                 const Device& device) {
   check_tensor(op, "seeds", seeds, ScalarType::Long, device);
   const int64_t count = seeds.numel();
-  STD_TORCH_CHECK(seeds.dim() == 1 && (count == 1 || count == batch || (count == 0 && draws.numel() == 0)), op,
+  STD_TORCH_CHECK(seeds.dim() == 1 && (count == 1 || count == batch || (count == 0 && !noisy)), op,
                   ": seeds has shape ", text(seeds.sizes()), "; expected (1,), shared by the batch, or (", batch,
                   ",), one a sample (empty only without draws)");
   STD_TORCH_CHECK(first_index >= 0, op, ": first_index is ", first_index, "; expected 0 or more");
-  STD_TORCH_CHECK(draws.numel() == 0 || event <= kLargestEvent, op, ": a sample of ", event,
+  STD_TORCH_CHECK(!noisy || event <= kLargestEvent, op, ": a sample of ", event,
                   " elements; the noise counter ends at 2^34. Split the sample");
+}
+
+// The elements of one sample; INT64_MAX, to be refused by name, where they are too many to count.
+int64_t check_shape(const char* op, const std::vector<int64_t>& shape) {
+  STD_TORCH_CHECK(!shape.empty(), op, ": shape is empty; its first number is the batch");
+  int64_t event = 1;
+  for (size_t d = 0; d < shape.size(); ++d) {
+    STD_TORCH_CHECK(shape[d] >= 0, op, ": shape ", text(shape), " has a negative number");
+    if (d > 0 && __builtin_mul_overflow(event, shape[d], &event)) event = INT64_MAX;
+  }
+  return event;
 }
 
 // The arguments that affine and norms have in common.
@@ -114,7 +124,8 @@ void check_columns(const char* op, const std::vector<Tensor>& tensors, const Ten
   }
   int64_t event = 1;
   for (size_t d = 1; d < shape.size(); ++d) event *= shape[d];
-  check_noise(op, shape[0], event, seeds, first_index, "draws", draws, device);
+  check_tensor(op, "draws", draws, ScalarType::Long, device);
+  check_seeds(op, shape[0], event, draws.numel() > 0, seeds, first_index, device);
   STD_TORCH_CHECK(draws.dim() == 1, op, ": draws has ", draws.dim(), " dimensions; expected one, (Q,)");
   STD_TORCH_CHECK(draws.numel() <= kMostDraws, op, ": ", draws.numel(),
                   " draws; a call takes up to 8. Split them over several calls");
@@ -183,16 +194,26 @@ void check_normal_out(const Tensor& seeds, int64_t first_index, const Tensor& dr
 
 void check_normal(const std::vector<int64_t>& shape, const Tensor& seeds, int64_t first_index, const Tensor& draw,
                   ScalarType dtype) {
-  STD_TORCH_CHECK(!shape.empty(), "normal: shape is empty; its first number is the batch");
-  int64_t event = 1;
-  for (size_t d = 0; d < shape.size(); ++d) {
-    STD_TORCH_CHECK(shape[d] >= 0, "normal: shape ", text(shape), " has a negative number");
-    if (d > 0 && __builtin_mul_overflow(event, shape[d], &event)) event = INT64_MAX;  // refused below, by name
-  }
+  const int64_t event = check_shape("normal", shape);
   STD_TORCH_CHECK(is_float(dtype), "normal: dtype ", torch::headeronly::toString(dtype),
                   "; expected float32, float64, float16 or bfloat16");
   STD_TORCH_CHECK(draw.numel() == 1, "normal: draw has ", draw.numel(), " elements; expected one");
-  check_noise("normal", shape[0], event, seeds, first_index, "draw", draw, seeds.device());
+  check_tensor("normal", "draw", draw, ScalarType::Long, seeds.device());
+  check_seeds("normal", shape[0], event, true, seeds, first_index, seeds.device());
+}
+
+void check_brownian(const std::vector<int64_t>& shape, const Tensor& seeds, int64_t first_index, int64_t path,
+                    const Tensor& times, double horizon, ScalarType dtype) {
+  const int64_t event = check_shape("brownian", shape);
+  STD_TORCH_CHECK(is_float(dtype), "brownian: dtype ", torch::headeronly::toString(dtype),
+                  "; expected float32, float64, float16 or bfloat16");
+  check_seeds("brownian", shape[0], event, true, seeds, first_index, seeds.device());
+  STD_TORCH_CHECK(path >= 0 && path < 4096, "brownian: path is ", path, "; expected 0 to 4095");
+  check_tensor("brownian", "times", times, ScalarType::Double, Device(DeviceType::CPU));
+  STD_TORCH_CHECK(times.dim() == 1 && times.numel() >= 1, "brownian: times has shape ", text(times.sizes()),
+                  "; expected (K + 1,), the ends of K intervals");
+  STD_TORCH_CHECK(horizon > 0.0 && horizon < 1e300, "brownian: horizon is ", horizon,
+                  "; expected a positive finite number");
 }
 
 }  // namespace torchdiff

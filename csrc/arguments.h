@@ -27,5 +27,8 @@ void check_normal_out(const Tensor& seeds, int64_t first_index, const Tensor& dr
 
 // Whether an output is also an input; check_out has made sure that it is the same tensor then, element for element.
 bool share_memory(const std::vector<Tensor>& tensors, const std::vector<Tensor>& out);
+// Reads no value of `times`, which stay on the CPU whatever the device: the kernels' launches carry them.
+void check_brownian(const std::vector<int64_t>& shape, const Tensor& seeds, int64_t first_index, int64_t path,
+                    const Tensor& times, double horizon, ScalarType dtype);
 
 }  // namespace torchdiff

@@ -11,4 +11,8 @@ STABLE_TORCH_LIBRARY(torchdiff, m) {
   m.def("norms(Tensor[] tensors, Tensor seeds, SymInt first_index, Tensor draws) -> Tensor");
   m.def("normal(SymInt[] shape, Tensor seeds, SymInt first_index, Tensor draw, ScalarType dtype) -> Tensor");
   m.def("normal.out(Tensor seeds, SymInt first_index, Tensor draw, *, Tensor(a!) out) -> ()");
+  m.def(
+      "brownian(SymInt[] shape, Tensor seeds, SymInt first_index, int path, Tensor times, float horizon, bool "
+      "integral, "
+      "ScalarType dtype) -> Tensor[]");
 }

@@ -105,6 +105,7 @@ WRONG = {
     "first_index": [*NUMBERS, str(2**63), "1.5"],
     "prediction": [*TEXTS, "-1", "epsilon"],
     "final": [*TEXTS, "-1", "both"],
+    "noise": [*TEXTS, "-1", "pink"],
     "grid": [*TEXTS, "-1", "vp", "karras:rho=-1", "karras:rho=nan", f"karras:rho={HUGE}"],
     "t_min": [*NUMBERS, "1", "2"],
     "t_max": [*NUMBERS, "0", "2"],
@@ -367,6 +368,7 @@ def test_plan_prints_the_plan(capsys):
         (["--times", "1,0.5,0.1", "--final", "t_min"], {"times": [1, 0.5, 0.1], "final": "t_min"}),
         (["--steps", "3", "--t-min", "0.1", "--t-max", "0.9", "--prediction", "v"],
          {"steps": 3, "t_min": 0.1, "t_max": 0.9, "prediction": "v"}),
+        (["--steps", "3", "--noise", "brownian"], {"steps": 3, "noise": "brownian"}),
     ):  # fmt: skip
         expected = torchdiff.plan("vp", "dpmpp_2m", **keywords)
         assert main(plan(*words, solver="dpmpp_2m")) == 0

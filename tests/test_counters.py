@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchdiff.counters import BROWNIAN, LAYOUT, PRIOR, STEP, USER, draw_number
+from torchdiff.counters import BROWNIAN, LAYOUT, PATHS, PRIOR, STEP, TICKS, USER, draw_number, node_number
 
 WIDTHS = {"purpose": 3, "step": 49, "part": 3, "call": 5, "block": 4}
 USES = st.fixed_dictionaries({name: st.integers(0, 2**width - 1) for name, width in WIDTHS.items()})
@@ -44,3 +44,24 @@ def test_fields_outside_their_width_are_named(name, value):
     with pytest.raises(ValueError, match=rf"{name} must lie in .*got {bad}"):
         draw_number(**{"purpose": STEP, name: bad})
     assert draw_number(**{"purpose": STEP, name: 2 ** WIDTHS[name] - 1}) >= 0
+
+
+NODES = st.fixed_dictionaries(
+    {"path": st.integers(0, PATHS - 1), "node": st.integers(0, TICKS - 1), "which": st.integers(0, 1)}
+)
+
+
+@given(NODES, NODES, USES)
+def test_nodes_of_brownian_paths_have_draws_of_their_own(a, b, use):
+    """node_number is injective, and no other purpose reaches its numbers."""
+    assert (node_number(**a) == node_number(**b)) == (a == b)
+    if use["purpose"] != BROWNIAN:
+        assert node_number(**a) != draw_number(**use)
+
+
+@pytest.mark.parametrize(("name", "bound"), [("path", PATHS), ("node", TICKS), ("which", 2)])
+def test_nodes_outside_their_fields_are_named(name, bound):
+    """A path, node or kind that would spill into its neighbour raises ValueError with its name and value."""
+    for bad in (-1, bound):
+        with pytest.raises(ValueError, match=rf"{name} must lie in .*got {bad}"):
+            node_number(**{"path": 0, "node": 0, "which": 0, name: bad})

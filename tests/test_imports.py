@@ -17,13 +17,14 @@ ROOT = Path(torchdiff.__file__).parent
 # name is its __init__; a pattern serves all that no other pattern names in full.
 LAYERS = (
     ("_C", "errors", "blocks", "form", "counters", "progress"),
-    ("spec",),
+    ("spec", "ticks"),
     ("options", "plugins"),
     ("registry", "sde.base", "ops", "ops.*"),
     ("sde.*", "grids", "denoiser", "noise", "draws", "guard"),
     ("predict",),
     ("sde",),
     ("solvers.base",),
+    ("intervals",),
     ("solvers.*",),
     ("solvers", "drive"),
     ("steps",),
@@ -34,6 +35,7 @@ LAYERS = (
     ("planner", "gaussian"),
     ("inputs",),
     ("run", "sampler"),
+    ("brownian",),
     ("sampling", "storage", "formats", "zoo", "zoo.*"),
     ("torchdiff",),  # the face: all but the registries is imported on first use
     ("doctor",),

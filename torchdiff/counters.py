@@ -23,3 +23,30 @@ def draw_number(purpose: int, step: int = 0, part: int = 0, call: int = 0, block
             raise ValueError(f"draw_number: {name} must lie in [0, {1 << width}), got {value!r}")
         number |= value << low
     return number
+
+
+def block_of(draw: int) -> int:
+    """The block of the state that a step's draw is for."""
+    low, width = LAYOUT["block"]
+    return draw >> low & (1 << width) - 1
+
+
+# The tree of a Brownian path: times are multiples of horizon / TICKS, a node splits each cell above them.
+DEPTH = 24
+TICKS = 1 << DEPTH
+PATHS = 1 << LAYOUT["purpose"][0]
+
+
+def node_number(path: int, node: int, which: int) -> int:
+    """The draw number of one normal of a Brownian path: no two nodes of no two paths share one.
+
+    path: in [0, 4096), in the low 12 bits, where the draws of a step have part, call and block. node: 0 for the root's
+    own increment (which = 0) and area (which = 1); 2^level + index for what splits the cell `index` of that level, by Z
+    and by N. 2 node + which stands in the step's place.
+    Raises ValueError for a field outside its width.
+    """
+    fields = {"path": (path, PATHS), "node": (node, TICKS), "which": (which, 2)}
+    for name, (value, bound) in fields.items():
+        if not 0 <= value < bound:
+            raise ValueError(f"node_number: {name} must lie in [0, {bound}), got {value!r}")
+    return draw_number(BROWNIAN, step=2 * node + which) | path

@@ -33,6 +33,10 @@ class Fresh:
         none = torch.empty(0, dtype=torch.int64, device=z.device)
         return cls((z,), none, 0, none)
 
+    def stored(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """z itself, (B, *event) = shape."""
+        return self.given[0] if self.given else ops.normal(shape, self.seeds, self.first_index, self.draws, dtype)
+
     def norms(self, *tensors: Tensor) -> Tensor:
         """|t| of each of n tensors (B, *event), and |z| last: float64 (B, n + 1), one pass over memory."""
         return ops.norms([*tensors, *self.given], self.seeds, self.first_index, self.draws)
@@ -61,14 +65,16 @@ class Draws:
     Each call is a draw of its own, whichever way. The state of an SDE of several blocks gets Blocks of them.
     """
 
-    def __init__(self, fresh: Callable[[], Sequence[Fresh]], shape: Sequence[int], dtype: torch.dtype) -> None:
+    def __init__(
+        self, fresh: Callable[[Level, Level], Sequence[Fresh]], shape: Sequence[int], dtype: torch.dtype
+    ) -> None:
         self._fresh, self._shape, self._dtype = fresh, shape, dtype
 
     def __call__(self, start: Level, end: Level) -> Any:
-        return pack(ops.normal(self._shape, z.seeds, z.first_index, z.draws, self._dtype) for z in self._fresh())
+        return pack(z.stored(self._shape, self._dtype) for z in self._fresh(start, end))
 
     def lazy(self, start: Level, end: Level) -> Any:
-        return pack(self._fresh())
+        return pack(self._fresh(start, end))
 
 
 def lazy(noise: Callable[[Level, Level], Any]) -> Callable[[Level, Level], Any]:

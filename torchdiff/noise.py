@@ -11,6 +11,11 @@ So a sample has at most 2^34 elements, a seed 2^64 samples of 2^64 draws; the la
 
 Draw numbers come from torchdiff.counters.draw_number, which gives no two uses of noise the same one: up to step 131071
 they stay within the 32 bits of the counter; beyond, the key advances.
+
+A Brownian path on [0, horizon] hangs on a dyadic tree of 24 levels. Node 0 is the path as a whole, with two normals for
+its increment w and its space-time Levy area; node 2^level + index splits the cell `index` of that level by two more, Z
+and N (csrc/brownian.h has the formulas). Each has a draw number of its own, torchdiff.counters.node_number:
+    bits 0 to 11: the path, 12 to 14: the purpose BROWNIAN, 15 to 39: 2 node + (0 for w and Z, 1 for the area and N)
 """
 
 from __future__ import annotations
@@ -24,7 +29,9 @@ from torch import Tensor
 
 from torchdiff.counters import BROWNIAN, PRIOR, STEP, USER, draw_number
 from torchdiff.ops import NOISE_VERSION
+from torchdiff.ops import brownian as fused_brownian
 from torchdiff.ops import normal as fused_normal
+from torchdiff.ticks import normals_per_element, rounded
 
 __all__ = [
     "BROWNIAN",
@@ -33,9 +40,12 @@ __all__ = [
     "STEP",
     "USER",
     "as_seeds",
+    "brownian",
     "draw_number",
     "fresh_seed",
     "normal",
+    "normals_per_element",
+    "rounded",
 ]
 
 
@@ -102,9 +112,7 @@ def normal(
     draw:  an int in [0, 2^64), see draw_number.
     Depends on seed, sample index, draw and logical element only: not on B, device, threads or launch.
     """
-    shape = [operator.index(n) for n in shape]
-    if not shape or min(shape) < 0:
-        raise ValueError(f"normal: shape is {tuple(shape)}; expected (B, *event) with no negative number")
+    shape = _shape("normal", shape)
     dtype = torch.get_default_dtype() if dtype is None else dtype
     if draw < 0:
         raise ValueError(f"normal: draw is {draw}; expected an integer in [0, 2^64)")
@@ -112,3 +120,53 @@ def normal(
     seeds = as_seeds(seed, shape[0]).to(device)
     number = torch.tensor([as_int64(draw, "draw")], dtype=torch.int64, device=device)
     return fused_normal(shape, seeds, operator.index(first_index), number, dtype)
+
+
+def brownian(
+    shape: Sequence[int],
+    times: Sequence[float] | Tensor,
+    *,
+    seed: int | Sequence[int] | Tensor,
+    horizon: float,
+    first_index: int = 0,
+    path: int = 0,
+    integral: bool = False,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Increments of one Brownian path for each sample and element, on [0, horizon] with W(0) = 0.
+
+        dW[k] = W(times[k + 1]) - W(times[k]),   dI[k] = integral of W(r) - W(times[k]) dr from times[k] to times[k + 1]
+
+    The same seed is the same path whatever the times, their order and their grouping into calls, bit for bit: so
+    dW over [s, u] is the sum of dW over [s, t] and [t, u], up to the rounding of the three. W does not change when the
+    integrals are asked for. Jointly exact in law: of dW over h = t - s the variance is |h|, of dI |h|^3 / 3, their
+    covariance |h| h / 2; the space-time Levy area is dI / h - dW / 2.
+
+    shape:   (B, *event). times: K + 1 numbers in [0, horizon], rising, falling or in any order; an ulp of horizon
+             outside counts as the end. Each is rounded to the nearest multiple of horizon / 2^24 (see `rounded`), which
+             is all the error there is; h above is that of the rounded times. Two that round to one have dW = dI = 0.
+    horizon: where the path ends; another horizon is another path.
+    path:    in [0, 4096): independent paths of one seed. seed, first_index, dtype, device: as in `normal`.
+    Returns dW (K, B, *event), or (dW, dI) with `integral`; sums along the path are in float64.
+    Takes `normals_per_element(times, horizon, integral)` normals an element, up to 48 a time, and no memory but the
+    outputs.
+    Raises ValueError (RuntimeError in compiled code) naming the argument that does not fit.
+    Source: Foster, Lyons & Oberhauser 2020, arXiv:1904.06998 (the halves of a cell); Jelincic, Foster & Kidger 2024,
+    arXiv:2405.06464 (the tree from one seed).
+    """
+    shape = _shape("brownian", shape)
+    dtype = torch.get_default_dtype() if dtype is None else dtype
+    device = torch.get_default_device() if device is None else torch.device(device)
+    seeds = as_seeds(seed, shape[0]).to(device)
+    given = torch.as_tensor(times, dtype=torch.float64, device="cpu")
+    index, number = operator.index(first_index), operator.index(path)
+    outputs = fused_brownian(shape, seeds, index, number, given, float(horizon), integral, dtype)
+    return (outputs[0], outputs[1]) if integral else outputs[0]
+
+
+def _shape(name: str, shape: Sequence[int]) -> list[int]:
+    sizes = [operator.index(n) for n in shape]
+    if not sizes or min(sizes) < 0:
+        raise ValueError(f"{name}: shape is {tuple(sizes)}; expected (B, *event) with no negative number")
+    return sizes

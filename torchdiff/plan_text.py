@@ -15,7 +15,10 @@ HEAD = ("step", "t", "alpha", "sigma", "network", "row", "weights of what it rea
 
 
 def table(plan: Plan, limit: int | None = None) -> str:
-    """A line a row of the plan; s0, s1, ... are the state, n0, ... the network's outputs, z(draw) fresh normals."""
+    """A line a row of the plan; s0, s1, ... are the state, n0, ... the network's outputs, z(draw) fresh normals.
+
+    z(draw: start to end) is the increment of a Brownian path over that time, divided by the root of its length.
+    """
     slots = plan.blocks
     entries: list[list[tuple[str, ...]]] = []
     for item in plan.items:
@@ -30,7 +33,8 @@ def table(plan: Plan, limit: int | None = None) -> str:
     body = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     title = (
         f"{SOLVERS.label(plan.solver)} on {SDES.label(plan.sde)}, {plan.prediction} network: {plan.steps} steps"
-        f"{' and a final one' if plan.final else ''}, {plan.calls} network calls, {len(plan.draws)} draws, "
+        f"{' and a final one' if plan.final else ''}, {plan.calls} network calls, {len(plan.draws)} draws"
+        f"{f' ({len(plan.spans)} of Brownian paths)' if plan.noise == 'brownian' else ''}, "
         f"largest sum |w| of x {plan.growth:.3g}"
     )
     return "\n".join([title, body[0], "-" * max(map(len, body)), *body[1:]])
@@ -47,10 +51,13 @@ def _lines(plan: Plan, item: AffineStep | OpaqueStep, slots: int) -> list[tuple[
         outs = ", ".join(f"n{i}" for i in range(len(item.mix)))
         level = (f"{item.at.t:.4g}", *_level(item.at), f"{outs} = net({fed})")
     head, lines = (str(item.step), *level), []
+    spans = {draw: f": {start:.4g} to {end:.4g}" for draw, start, end in plan.spans if draw in item.draws}
     names = [f"s{slot}" if slot < slots else f"n{slot - slots}" for slot in item.reads]
     for row, (weights, noise) in enumerate(zip(item.weights, item.noise, strict=True)):
         terms = " ".join(f"{w:+.4f} {name}" for w, name in zip(weights, names, strict=True) if w != 0.0)
-        fresh = " ".join(f"{w:+.4f} z({d})" for w, d in zip(noise, item.draws, strict=True) if w != 0.0)
+        fresh = " ".join(
+            f"{w:+.4f} z({d}{spans.get(d, '')})" for w, d in zip(noise, item.draws, strict=True) if w != 0.0
+        )
         total = sum(map(abs, weights)) + sum(map(abs, noise))
         lines.append((*head, f"s{row}", terms, fresh, f"{total:.4g}"))
         head = ("",) * 5

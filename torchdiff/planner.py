@@ -25,9 +25,10 @@ class Request(NamedTuple):
     solver: Solver
     grid: tuple[Level, ...]
     final: Solver | None
+    noise: str = "white"
 
     def trace(self, denoiser: Denoiser, watch: bool = False) -> Plan:
-        return trace(self.solver, self.sde, self.grid, denoiser, final=self.final, watch=watch)
+        return trace(self.solver, self.sde, self.grid, denoiser, final=self.final, watch=watch, noise=self.noise)
 
 
 def plan(
@@ -43,6 +44,7 @@ def plan(
     denoiser: Denoiser | None = None,
     prediction: str | None = None,
     final: str | None = None,
+    noise: str = "white",
 ) -> Plan:
     """The plan that `sample` executes: every coefficient of a run, before any network call.
 
@@ -54,6 +56,10 @@ def plan(
     "score" for block SDEs.
     final: "denoise" adds a last interval from t_min to the data, with one more call (the default where the grid ends
     above sigma = 0), "t_min" ends at t_min.
+    noise: "white", other normals in each step, or "brownian": what a step over [s, t] draws is the increment over it of
+    one Brownian path for each block of the state, on the clock t in [0, sde.t_max], divided by the root of its length.
+    A seed is then one path at any number of steps. Noise over an interval that is empty (a corrector's), or that the
+    step has asked for before, stays white.
     Raises UnknownNameError, OptionError, IncompatibleError or PlanError, each saying what came and what would do.
     """
     if denoiser is not None and not hasattr(denoiser, "meaning"):
@@ -64,7 +70,17 @@ def plan(
     if denoiser is None:
         denoiser = Denoiser(None, prediction or _likely(sde, sde.t_max if t_max is None else t_max))
     wish = request(
-        sde, solver, denoiser, steps=steps, calls=calls, times=times, grid=grid, t_min=t_min, t_max=t_max, final=final
+        sde,
+        solver,
+        denoiser,
+        steps=steps,
+        calls=calls,
+        times=times,
+        grid=grid,
+        t_min=t_min,
+        t_max=t_max,
+        final=final,
+        noise=noise,
     )
     return wish.trace(denoiser)
 
@@ -81,9 +97,12 @@ def request(
     t_min: float | None,
     t_max: float | None,
     final: str | None,
+    noise: str = "white",
 ) -> Request:
     """The checked wish; see `plan` for the arguments."""
     sde, solver = SDES.get(sde), SOLVERS.get(solver)
+    if noise not in ("white", "brownian"):
+        raise OptionError(f"noise is 'white' or 'brownian', got {noise!r}")
     check_fit(solver, sde)
     if final not in (None, "denoise", "t_min"):
         raise OptionError(f"final is 'denoise' or 't_min', got {final!r}")
@@ -94,7 +113,7 @@ def request(
         for name, value in (("grid", grid), ("t_min", t_min), ("t_max", t_max)):
             if value is not None:
                 raise OptionError(f"times are the whole grid: {name} = {value!r} cannot be given beside them")
-        return _finish(sde, solver, _check_times(sde, times), final)
+        return _finish(sde, solver, _check_times(sde, times), final)._replace(noise=noise)
     high = sde.check_time(sde.t_max if t_max is None else _number("t_max", t_max))
     low = sde.check_time(sde.t_min if t_min is None else _number("t_min", t_min))
     if low >= high:
@@ -102,7 +121,7 @@ def request(
     chosen = default_grid(sde, high, low) if grid is None else GRIDS.get(grid)
 
     def of(count: int) -> Request:
-        return _finish(sde, solver, _check_times(sde, chosen.times(sde, count, high, low)), final)
+        return _finish(sde, solver, _check_times(sde, chosen.times(sde, count, high, low)), final)._replace(noise=noise)
 
     if steps is not None:
         return of(_check_count("steps", steps))

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from torchdiff.blocks import Mat
+from torchdiff.counters import block_of
 from torchdiff.errors import PlanError
+from torchdiff.intervals import check_apart
 from torchdiff.plan_text import table
 from torchdiff.registry import SDES, SOLVERS
 from torchdiff.sde.base import Level, LinearSDE
@@ -24,6 +26,8 @@ class Plan:
     """Items to execute in order on a state that starts as the blocks of x; `result` are the slots of the answer.
 
     str(plan) is a table, to_json() and from_json() lose nothing. sde, solver and prediction say what it was made from.
+    noise is "white" or "brownian"; spans are the (draw, start, end) of the draws that are increments of a Brownian path
+    by the root of their length: standard normals as all draws, and independent, for no two of a block overlap.
     """
 
     items: tuple[AffineStep | OpaqueStep, ...]
@@ -33,6 +37,8 @@ class Plan:
     solver: Solver
     prediction: str
     final: bool  # whether the last interval is the denoising one
+    noise: str = "white"
+    spans: tuple[tuple[int, float, float], ...] = ()
 
     @property
     def blocks(self) -> int:
@@ -65,6 +71,10 @@ class Plan:
         )
         return max(rows, default=1.0)
 
+    def split(self) -> Plan:
+        """The same plan without items that are wider than one call of the op."""
+        return replace(self, items=split(self.items, self.blocks, stored=self.noise == "brownian"))
+
     def check(self) -> Plan:
         """This plan. Raises PlanError naming step and level if a weight is not finite, or an item that does not fit."""
         slots = self.blocks
@@ -79,6 +89,12 @@ class Plan:
                             f"t = {cur.t:g} {_level(cur)} to t = {nxt.t:g} {_level(nxt)}; "
                             f"keep the grid away from there with t_max or t_min"
                         )
+        if self.noise not in ("white", "brownian") or (self.spans and self.noise == "white"):
+            raise PlanError(
+                f"a plan's noise is 'white' or 'brownian', and only the latter has spans; got {self.noise!r}"
+            )
+        for block in {block_of(draw) for draw, *_ in self.spans}:
+            check_apart(self.sde, [(start, end) for draw, start, end in self.spans if block_of(draw) == block])
         if not all(0 <= slot < slots for slot in self.result):
             raise PlanError(f"the plan's result {self.result} lies outside its {slots} slots")
         return self
@@ -121,6 +137,8 @@ class Plan:
                 "solver": SOLVERS.spec(self.solver),
                 "prediction": self.prediction,
                 "final": self.final,
+                "noise": self.noise,
+                "spans": self.spans,
                 "grid": [list(level) for level in self.grid],
                 "result": self.result,
                 "items": [_dump(item) for item in self.items],
@@ -137,9 +155,11 @@ class Plan:
                 raise PlanError(f"plan JSON has format {data['format']!r}, this version reads {FORMAT}")
             sde, solver = SDES.get(data["sde"]), SOLVERS.get(data["solver"])
             grid = tuple(_load_level(level) for level in data["grid"])
-            empty = Plan((), tuple(data["result"]), grid, sde, solver, data["prediction"], bool(data["final"]))
+            spans = tuple((int(draw), float(start), float(end)) for draw, start, end in data["spans"])
+            start = (grid, sde, solver, data["prediction"], bool(data["final"]), data["noise"], spans)
+            empty = Plan((), tuple(data["result"]), *start)
             read = replace(empty, items=tuple(_load(item, empty) for item in data["items"])).check()
-            return replace(read, items=split(read.items, read.blocks))
+            return read.split()
         except (KeyError, TypeError, IndexError, AttributeError, RecursionError, json.JSONDecodeError) as error:
             raise PlanError(f"this is not the JSON of a plan: {type(error).__name__}: {error}") from error
 

@@ -11,6 +11,7 @@ from torchdiff.denoiser import Denoiser
 from torchdiff.drive import take as take_step
 from torchdiff.errors import PlanError
 from torchdiff.form import Form, Key
+from torchdiff.intervals import Claims, Interval, duration
 from torchdiff.predict import read, reading
 from torchdiff.sde.base import Level, LinearSDE
 from torchdiff.solvers.base import Carry, Solver, Span
@@ -35,8 +36,10 @@ class Segment:
 class Recorder:
     """Runs the driver on forms. Columns are numbered as they come to life; a draw's column is ~draw."""
 
-    def __init__(self, sde: LinearSDE, denoiser: Denoiser) -> None:
-        self.sde, self.denoiser = sde, denoiser
+    def __init__(self, sde: LinearSDE, denoiser: Denoiser, noise: str = "white") -> None:
+        self.sde, self.denoiser, self.brownian = sde, denoiser, noise == "brownian"
+        self.claims: Claims | None = None  # of the step at hand, where the noise is Brownian
+        self.spans: dict[int, Interval] = {}  # the draws that are increments of a path, and over which interval
         self.columns = sde.blocks
         self.segments = [Segment()]
         self.step = 0
@@ -80,15 +83,21 @@ class Recorder:
 
         def draw(start: Level, end: Level) -> Any:
             call = next(calls)
-            blocks = range(self.sde.blocks)
-            return pack(Form.column(~draw_number(STEP, step, part, call, block)) for block in blocks)
+            draws = [draw_number(STEP, step, part, call, block) for block in range(self.sde.blocks)]
+            interval = self.claims.claim(start, end) if self.claims else None
+            if interval is not None:
+                self.spans.update(dict.fromkeys(draws, interval))
+            return pack(Form.column(~draw) for draw in draws)
 
         return draw
 
     def take(self, part: Solver, index: int, x: Any, span: Span, predict: Any, noise: Any) -> Carry:
         self.step = span.index
+        self.claims = Claims(self.sde, part, span) if self.brownian else None
         if part.affine:
             return self.settle(_checked(part, self.sde, take_step(part, index, x, span, predict, noise)))
+        if self.brownian and part.moves and not part.deterministic:
+            duration(self.sde, (span.cur.t, span.nxt.t))  # refuses what has no tick, before the run
         x = self.settle(x)
         blocks = unpack(x)
         outs = self.new(self.sde.blocks)

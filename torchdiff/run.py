@@ -21,6 +21,7 @@ from torchdiff.inputs import Place, prior
 from torchdiff.plans import Plan
 from torchdiff.predict import read
 from torchdiff.sde.base import Level
+from torchdiff.solvers.base import Noise
 from torchdiff.steps import AffineStep, OpaqueStep
 
 
@@ -32,7 +33,7 @@ class Run:
     ) -> None:
         self.plan, self.denoiser, self.place, self.first_index = plan, denoiser, place, first_index
         self.seeds = seeds.to(place.device)
-        self.tables = _tables(plan, place.device)
+        self.tables = tables(plan, place.device)
         self.guard = Guard(on_nonfinite, place.shape[0], place.device)
         self.pasts: dict[int, tuple[Any, ...]] = {}
         self.tick: Callable[[], None] = lambda: None
@@ -100,7 +101,7 @@ class Run:
 
     def opaque(self, item: OpaqueStep, x: Any) -> Any:
         """A step of any solver, on tensors; what it remembers is kept here, by its place in the chain."""
-        calls, draws = 0, iter(range(1 << 30))
+        calls = 0
 
         def predict(x: Any, level: Level) -> Any:
             nonlocal calls
@@ -109,18 +110,26 @@ class Run:
             fed = [b * scale if scale != 1.0 else b for b in unpack(x)]
             return read(self.plan.sde, self.denoiser, x, tuple(self.call(fed, level, item.step, ())), level)
 
-        def fresh() -> list[Fresh]:
-            call, blocks = next(draws), range(self.plan.blocks)
-            numbers = [draw_number(STEP, item.step, item.index, call, block) for block in blocks]
-            named = torch.tensor(numbers, dtype=torch.int64, device=self.place.device)
-            return [Fresh((), self.seeds, self.first_index, number) for number in named.split(1)]
-
-        normals = Draws(fresh, self.place.shape, self.place.dtype)
         past = self.pasts.get(item.index, ())
-        moved, memo = take(item.part, item.index, x, item.span._replace(past=past), predict, normals)
+        moved, memo = take(item.part, item.index, x, item.span._replace(past=past), predict, self.source(item))
         self.pasts[item.index] = remember(item.part, past, memo)
         self._check(item, moved, calls)
         return moved
+
+    def source(self, item: OpaqueStep) -> Noise:
+        """The noise(start, end) of a step on tensors, and its noise.lazy: other normals at each call."""
+        calls = iter(range(1 << 30))
+
+        def fresh(start: Level, end: Level) -> list[Fresh]:
+            return self.white(item, next(calls))
+
+        return Draws(fresh, self.place.shape, self.place.dtype)
+
+    def white(self, item: OpaqueStep, call: int) -> list[Fresh]:
+        """The normals of one call of noise in a step on tensors, one draw a block."""
+        numbers = [draw_number(STEP, item.step, item.index, call, block) for block in range(self.plan.blocks)]
+        named = torch.tensor(numbers, dtype=torch.int64, device=self.place.device)
+        return [Fresh((), self.seeds, self.first_index, number) for number in named.split(1)]
 
     def _check(self, item: OpaqueStep, x: Any, calls: int) -> None:
         """Raises PlanError for a step that returned another state, or called the network more or less than it says."""
@@ -158,13 +167,14 @@ def _times(plan: Plan, denoiser: Denoiser, x: Tensor) -> Iterator[Tensor]:
     return iter(table[:, :batch].unbind())
 
 
-def _tables(plan: Plan, device: torch.device) -> list[tuple[Tensor, Tensor]]:
+def tables(plan: Plan, device: torch.device) -> list[tuple[Tensor, Tensor]]:
     """The weights (rows, reads + draws) and draw numbers of each item: views of one tensor for each shape."""
     tables: list[Any] = [None] * len(plan.items)
     alike: dict[tuple[int, int, int], list[tuple[int, AffineStep]]] = {}
     for place, item in enumerate(plan.items):
         if isinstance(item, AffineStep):
-            alike.setdefault((len(item.weights), len(item.reads), len(item.draws)), []).append((place, item))
+            width = len(item.weights[0]) if item.weights else 0
+            alike.setdefault((len(item.weights), width, len(item.draws)), []).append((place, item))
     for (height, width, fresh), items in alike.items():
         rows = (pair for _, item in items for pair in zip(item.weights, item.noise, strict=True))
         flat = [weight for pair in rows for row in pair for weight in row]

@@ -140,6 +140,8 @@ class Sampler(torch.nn.Module):
 
 def _structure(plan: Plan) -> tuple[int, tuple[Stage, ...], tuple[int, ...]]:
     stages = []
+    if plan.noise != "white":
+        raise IncompatibleError(f"{plan!r} draws {plan.noise} noise, a Sampler white noise only; use `sample`")
     for item in split(plan.items, plan.blocks):
         if not isinstance(item, AffineStep):
             raise IncompatibleError(

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchdiff import inputs, noise
+from torchdiff import inputs
 from torchdiff.blocks import pack
+from torchdiff.brownian import BrownianRun
 from torchdiff.denoiser import Denoiser
 from torchdiff.errors import OptionError
 from torchdiff.grids import Grid
+from torchdiff.noise import NOISE_VERSION, as_seeds, fresh_seed
 from torchdiff.planner import request
 from torchdiff.plans import Plan
 from torchdiff.progress import bar
@@ -45,7 +47,7 @@ class Samples:
     finite: Tensor
     trajectory: Tensor | None
     plan: Plan
-    noise_version: int = noise.NOISE_VERSION
+    noise_version: int = NOISE_VERSION
 
     def __repr__(self) -> str:
         return f"Samples(x={tuple(self.x.shape)} {self.x.dtype}, seed={self.seed!r}, {self.plan!r})"
@@ -64,6 +66,7 @@ def sample(
     x: Tensor | Sequence[Tensor] | None = None,
     prediction: str | None = None,
     seed: Seed | None = None,
+    noise: str = "white",
     first_index: int = 0,
     t_min: float | None = None,
     t_max: float | None = None,
@@ -88,6 +91,7 @@ def sample(
     prediction:  "eps", "x0", "v", "score" or "flow": what net returns. A `wrap` knows it already.
     seed:        an integer; a sequence of B (sample i is then what that seed alone gives); None draws one, kept in
                  the result. Sample i is a function of (seed, first_index + i) only, whatever the batch around it.
+    noise:       "white", or "brownian": the seed is then one Brownian path at any number of steps, as `plan` says.
     cond:        keyword arguments for every network call.
     callback:    called with (interval, level reached, x) after each interval; x is a tensor, or Blocks of them,
                  and still in use: copy it before you write to it.
@@ -102,16 +106,27 @@ def sample(
     if callback is not None and not callable(callback):
         raise OptionError(f"callback is called as callback(interval, level, x), got {callback!r}")
     wish = request(
-        sde, solver, denoiser, steps=steps, calls=calls, times=times, grid=grid, t_min=t_min, t_max=t_max, final=final
+        sde,
+        solver,
+        denoiser,
+        steps=steps,
+        calls=calls,
+        times=times,
+        grid=grid,
+        t_min=t_min,
+        t_max=t_max,
+        final=final,
+        noise=noise,
     )
     plan = wish.trace(denoiser, watch=trajectory or callback is not None)
     if wish.grid[0].t < wish.grid[-1].t and x is None:
         raise OptionError("increasing times encode data: give it as x")
     start, place = inputs.start(plan, net, shape, x, dtype, device)
     first_index = inputs.index(first_index)
-    seed = noise.fresh_seed() if seed is None else seed
+    seed = fresh_seed() if seed is None else seed
     with torch.set_grad_enabled(grad):
-        run = Run(plan, denoiser, noise.as_seeds(seed, place.shape[0]), first_index, place, on_nonfinite)
+        kind = Run if noise == "white" else BrownianRun
+        run = kind(plan, denoiser, as_seeds(seed, place.shape[0]), first_index, place, on_nonfinite)
         first = run.prior() if start is None else start
         frames = [first[0].clone()] if trajectory else []
 

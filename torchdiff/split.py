@@ -13,26 +13,27 @@ Item = AffineStep | OpaqueStep
 Key = int | tuple[int, int]  # what was live in the wide item by its slot; (r, p): row r after piece p of its sum
 
 
-def split(items: Sequence[Item], blocks: int) -> tuple[Item, ...]:
+def split(items: Sequence[Item], blocks: int, stored: bool = False) -> tuple[Item, ...]:
     """The same items with the wide ones split; each leaves the state that the wide one left.
 
     Rows beyond 8 are rows of an item of their own, with the same bits. A row over more than 32 tensors or 8 draws is a
     sum of partial sums, into which the state goes last. A partial sum is rounded to the dtype of the state: one
     rounding more for every 24 tensors or 8 draws beyond (none in float64). Only formulas with more than 32 live
     tensors, or 9 draws in one block of rows, meet that.
-    blocks: of the state that the first item gets.
+    blocks: of the state that the first item gets. stored: whether draws come as tensors too (increments of a path).
     """
+    tensors = TENSORS - DRAWS if stored else TENSORS
     result: list[Item] = []
     slots = blocks
     for item in items:
-        result += _narrow(item, slots) if isinstance(item, AffineStep) and _wide(item) else (item,)
+        result += _narrow(item, slots, tensors) if isinstance(item, AffineStep) and _wide(item, tensors) else (item,)
         slots = slots_after(item, blocks)
     return tuple(result)
 
 
-def _wide(item: AffineStep) -> bool:
+def _wide(item: AffineStep, tensors: int) -> bool:
     return len(item.weights) > ROWS or (
-        len(item.weights) > 0 and (len(item.reads) > TENSORS or len(item.draws) > DRAWS)
+        len(item.weights) > 0 and (len(item.reads) > tensors or len(item.draws) > DRAWS)
     )
 
 
@@ -47,12 +48,12 @@ class _Piece(NamedTuple):
     done: bool
 
 
-def _narrow(item: AffineStep, slots: int) -> list[AffineStep]:
+def _narrow(item: AffineStep, slots: int, tensors: int) -> list[AffineStep]:
     # the last rows first: outputs come before what is kept, so the rows end in their order
     pieces = [
         piece
         for start in reversed(range(0, len(item.weights), ROWS))
-        for piece in _pieces(item, range(start, min(start + ROWS, len(item.weights))))
+        for piece in _pieces(item, range(start, min(start + ROWS, len(item.weights))), tensors)
     ]
     result: list[AffineStep] = []
     live: list[Key] = list(range(slots + len(item.mix) * (item.at is not None)))
@@ -78,17 +79,17 @@ def _narrow(item: AffineStep, slots: int) -> list[AffineStep]:
     return result
 
 
-def _pieces(item: AffineStep, rows: range) -> Iterator[_Piece]:
+def _pieces(item: AffineStep, rows: range, tensors: int) -> Iterator[_Piece]:
     """The calls that make these rows: the last columns first and the state last, in the order in which the op adds."""
     draws = [q for q in range(len(item.draws)) if any(item.noise[r][q] != 0.0 for r in rows)]
     reads = list(range(len(item.reads)))
-    if len(reads) > TENSORS:
+    if len(reads) > tensors:
         reads = [j for j in reads if any(item.weights[r][j] != 0.0 for r in rows)] or reads[:1]
     parts: tuple[Key, ...] = ()
     count = 0
     while reads or draws:
         fresh, draws = draws[-DRAWS:], draws[:-DRAWS]
-        start = len(reads) if draws else max(0, len(reads) - (TENSORS - len(parts)))
+        start = len(reads) if draws else max(0, len(reads) - (tensors - len(parts)))
         more, reads = reads[start:], reads[:start]
         # a call takes its shape from a tensor: where it adds up draws alone, one enters with weight 0
         idle = (item.reads[reads[-1]],) if not (more or parts) else ()

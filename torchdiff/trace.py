@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torchdiff.blocks import pack, unpack
 from torchdiff.denoiser import Denoiser
 from torchdiff.drive import drive
@@ -11,7 +13,6 @@ from torchdiff.predict import check_prediction
 from torchdiff.record import Recorder, Segment
 from torchdiff.sde.base import Level, LinearSDE
 from torchdiff.solvers.base import Solver, check_fit
-from torchdiff.split import split
 from torchdiff.steps import AffineStep, OpaqueStep
 
 
@@ -23,14 +24,15 @@ def trace(
     *,
     final: Solver | None = None,
     watch: bool = False,
+    noise: str = "white",
 ) -> Plan:
-    """The plan of a solver on a grid. watch: keep x at the end of every interval, for a callback.
+    """The plan of a solver on a grid. watch: keep x at the end of every interval, for a callback. noise: see `plan`.
 
     Raises IncompatibleError if solver or prediction do not fit the SDE, PlanError for a weight that is not finite.
     """
     check_fit(solver, sde)
     check_prediction(sde, denoiser.prediction)
-    recorder = Recorder(sde, denoiser)
+    recorder = Recorder(sde, denoiser, noise)
     x = pack(map(Form.column, range(sde.blocks)))
     x = drive(
         solver, sde, grid, x, recorder.predict, recorder.noise, final=final, take=recorder.take, after=recorder.after
@@ -42,7 +44,9 @@ def trace(
     _prune(segments, set(result), watch)
     items, slots = _emit(segments, list(range(sde.blocks)), _last_uses(segments, result, watch))
     answer = tuple(slots.index(key) for key in result)
-    return Plan(split(items, sde.blocks), answer, grid, sde, solver, denoiser.prediction, final is not None).check()
+    plan = Plan(items, answer, grid, sde, solver, denoiser.prediction, final is not None, noise)
+    spans = tuple((draw, *recorder.spans[draw]) for draw in plan.draws if draw in recorder.spans)
+    return replace(plan, spans=spans).split().check()
 
 
 def _flatten(segment: Segment) -> None:

@@ -99,12 +99,17 @@ def right(draw):
         "out": [torch.zeros(shape, dtype=draw(st.sampled_from(FLOATS))) for _ in range(rows)],
         "shape": shape,
         "dtype": draw(st.sampled_from(FLOATS)),
+        "path": draw(st.integers(0, 4095)),
+        "times": torch.tensor(draw(st.lists(st.floats(0, 1), min_size=1, max_size=4)), dtype=torch.float64),
+        "horizon": 1.0,
+        "integral": draw(st.booleans()),
     }
 
 
 TAKES = {
     "affine": ("tensors", "weights", "seeds", "first_index", "draws"),
     "affine_out": ("tensors", "weights", "seeds", "first_index", "draws", "out"),
+    "brownian": ("shape", "seeds", "first_index", "path", "times", "horizon", "integral", "dtype"),
     "norms": ("tensors", "seeds", "first_index", "draws"),
     "normal": ("shape", "seeds", "first_index", "draws", "dtype"),
     "normal_out": ("seeds", "first_index", "draws", "out"),
@@ -119,8 +124,12 @@ def calls(draw, op):
         given["draws"], given["out"] = torch.zeros(1, dtype=torch.int64), given["out"][0]
     for name in draw(st.lists(st.sampled_from(TAKES[op]), max_size=3)):
         value = draw(wrong)
-        if name in ("first_index",):
+        if name in ("first_index", "path"):
             value = draw(st.one_of(numbers, printable))
+        elif name == "horizon":
+            value = draw(st.one_of(st.floats(), printable))
+        elif name == "integral":
+            value = draw(st.one_of(st.booleans(), printable))
         elif name == "shape":
             value = draw(st.one_of(printable, st.lists(numbers, max_size=4), st.lists(st.integers(-2, 5), max_size=9)))
         elif name == "dtype":

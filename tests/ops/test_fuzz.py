@@ -17,7 +17,7 @@ import torchdiff
 PROGRAM = Path(__file__).with_name("fuzzing.py")
 
 
-@pytest.mark.parametrize("op", ["affine", "affine_out", "norms", "normal", "normal_out"])
+@pytest.mark.parametrize("op", ["affine", "affine_out", "norms", "normal", "normal_out", "brownian"])
 @pytest.mark.parametrize("batch", range(2))
 def test_wrong_arguments_never_crash(op, batch):
     """Each of 400 drawn calls returns or raises ValueError, RuntimeError, TypeError or what derives from them."""

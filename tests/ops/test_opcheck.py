@@ -64,9 +64,22 @@ def test_norms(arguments, grad):
     passes(torch.ops.torchdiff.norms.default, [t.requires_grad_(grad) for t in tensors], *rest)
 
 
+@few
+@given(
+    shape=st.lists(st.integers(0, 4), min_size=1, max_size=3),
+    dtype=st.sampled_from(DTYPES),
+    times=st.lists(st.floats(0, 2), min_size=1, max_size=4),
+    integral=st.booleans(),
+)
+def test_brownian(shape, dtype, times, integral):
+    """All of opcheck on increments of a path."""
+    ends = torch.tensor(times, dtype=torch.float64)
+    passes(torch.ops.torchdiff.brownian.default, shape, torch.tensor([3]), 5, 1, ends, 2.0, integral, dtype)
+
+
 def test_every_op_is_checked():
     """The namespace holds no public op beside those of this file."""
-    known = {"affine.default", "affine.out", "norms.default", "normal.default", "normal.out"}
+    known = {f"{op}.default" for op in ("affine", "norms", "normal", "brownian")} | {"affine.out", "normal.out"}
     assert ops.backend() is not None
     found = {
         schema.name.removeprefix("torchdiff::") + "." + (schema.overload_name or "default")

@@ -91,6 +91,9 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--grid", help="spacing of the times: log_snr, uniform, karras:rho=7, ...")
     parser.add_argument("--prediction", help="what the network returns: eps, x0, v, score or flow")
     parser.add_argument("--final", help="denoise: end with a step to the data (default); t_min: end at t_min")
+    parser.add_argument(
+        "--noise", default="white", help="white (default), or brownian: one path at any number of steps"
+    )
     parser.add_argument("--t-min", type=arguments.number, help="where the grid ends, by default the SDE's")
     parser.add_argument("--t-max", type=arguments.number, help="where it starts")
 

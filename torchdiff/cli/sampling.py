@@ -106,6 +106,7 @@ def _facts(done: Samples) -> dict[str, Any]:
         "times": " ".join(repr(level.t) for level in done.plan.grid),
         "steps": done.plan.steps,
         "calls": done.plan.calls,
+        "noise": done.plan.noise,
         "noise_version": done.noise_version,
         "torchdiff_version": __version__,
     }

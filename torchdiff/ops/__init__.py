@@ -1,5 +1,7 @@
 """The fused op behind every plan: weighted sums of tensors plus counter-based Gaussian noise, in one pass.
 
+Beside it the noise by itself: standard normals, and increments of Brownian paths.
+
 Compiled for CPU and CUDA; without the extension the same results come from plain torch (see backend()).
 """
 
@@ -11,7 +13,7 @@ from torch import Tensor
 from .loader import NOISE_VERSION, Backend, ReferenceWarning, backend
 from .transforms import affine
 
-__all__ = ["NOISE_VERSION", "Backend", "ReferenceWarning", "affine", "backend", "normal", "norms"]
+__all__ = ["NOISE_VERSION", "Backend", "ReferenceWarning", "affine", "backend", "brownian", "normal", "norms"]
 
 
 def normal(
@@ -44,3 +46,23 @@ def norms(tensors: list[Tensor], seeds: Tensor, first_index: int, draws: Tensor)
     Raises ValueError (RuntimeError in compiled code) naming the argument that does not fit.
     """
     return torch.ops.torchdiff.norms.default(tensors, seeds, first_index, draws)
+
+
+def brownian(
+    shape, seeds: Tensor, first_index: int, path: int, times: Tensor, horizon: float, integral: bool, dtype: torch.dtype
+) -> list[Tensor]:
+    """[dW], or [dW, dI] with `integral`, of one Brownian path per sample and element on [0, horizon], W(0) = 0:
+
+        dW[k] = W(times[k + 1]) - W(times[k]),   dI[k] = integral of W(r) - W(times[k]) dr from times[k] to times[k + 1]
+
+    shape:  (B, *event). seeds, first_index: as in affine. path: in [0, 4096); different numbers are independent paths.
+    times:  float64 (K + 1,) in [0, horizon], in any order, on the CPU whatever the device: their number and values are
+            part of the launch, so that nothing waits for a device and a CUDA graph keeps them. Rounded to the nearest
+            multiple of horizon / 2^24; an ulp of horizon outside counts as the end. Two equal ticks give dW = dI = 0.
+    dtype:  of the outputs; float16 and bfloat16 are the rounded float32 values.
+    Returns tensors (K, B, *event) on the device of seeds, not differentiable. dW and dI depend on seed, sample index,
+    path, horizon, element and the two rounded times only. Each sum along the path is in float64; the normals are the
+    float32 ones, for dtype float64 the float64 ones.
+    Raises ValueError (RuntimeError in compiled code) naming the argument that does not fit.
+    """
+    return torch.ops.torchdiff.brownian.default(shape, seeds, first_index, path, times, horizon, integral, dtype)

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from torchdiff.counters import PATHS
+
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 MOST_ROWS, MOST_TENSORS, MOST_DRAWS = 8, 32, 8
 LARGEST_EVENT = 2**34  # elements of one sample: the counter holds 2^32 blocks of four
@@ -45,15 +47,13 @@ def check_norms(tensors, seeds: Tensor, first_index: int, draws: Tensor) -> None
 def check_normal(shape, seeds: Tensor, first_index: int, draw: Tensor, dtype: torch.dtype) -> None:
     """Raises ValueError naming the argument of torchdiff::normal that does not fit."""
     _check_given("normal", seeds=seeds, draw=draw)
-    if len(shape) == 0:
-        raise ValueError("normal: shape is empty; its first number is the batch")
-    if any(n < 0 for n in shape):
-        raise ValueError(f"normal: shape {tuple(shape)} has a negative number")
+    _check_shape("normal", shape)
     if dtype not in DTYPES:
         raise ValueError(f"normal: dtype {dtype}; expected float32, float64, float16 or bfloat16")
     if draw.numel() != 1:
         raise ValueError(f"normal: draw has {draw.numel()} elements; expected one")
-    _check_noise("normal", shape[0], math.prod(shape[1:]), seeds, first_index, "draw", draw, seeds.device)
+    _check_tensor("normal", "draw", draw, torch.int64, seeds.device)
+    _check_seeds("normal", shape[0], math.prod(shape[1:]), True, seeds, first_index, seeds.device)
 
 
 def _check_columns(op, tensors, seeds, first_index, draws) -> None:
@@ -77,25 +77,48 @@ def _check_columns(op, tensors, seeds, first_index, draws) -> None:
             )
         if t.dtype not in DTYPES:
             raise ValueError(f"{op}: tensors[{j}] has dtype {t.dtype}; expected float32, float64, float16 or bfloat16")
-    _check_noise(op, shape[0], math.prod(shape[1:]), seeds, first_index, "draws", draws, device)
+    _check_tensor(op, "draws", draws, torch.int64, device)
+    _check_seeds(op, shape[0], math.prod(shape[1:]), draws.numel() > 0, seeds, first_index, device)
     if draws.dim() != 1:
         raise ValueError(f"{op}: draws has {draws.dim()} dimensions; expected one, (Q,)")
     if draws.numel() > MOST_DRAWS:
         raise ValueError(f"{op}: {draws.numel()} draws; a call takes up to {MOST_DRAWS}. Split them over several calls")
 
 
-def _check_noise(op, batch, event, seeds, first_index, draws_name, draws, device) -> None:
-    _check_tensor(op, draws_name, draws, torch.int64, device)
+def check_brownian(shape, seeds: Tensor, first_index: int, path: int, times: Tensor, horizon: float, dtype) -> None:
+    """Raises ValueError naming the argument of torchdiff::brownian that does not fit; reads no value of `times`."""
+    _check_given("brownian", seeds=seeds, times=times)
+    _check_shape("brownian", shape)
+    if dtype not in DTYPES:
+        raise ValueError(f"brownian: dtype {dtype}; expected float32, float64, float16 or bfloat16")
+    _check_seeds("brownian", shape[0], math.prod(shape[1:]), True, seeds, first_index, seeds.device)
+    if not 0 <= path < PATHS:
+        raise ValueError(f"brownian: path is {path}; expected 0 to {PATHS - 1}")
+    _check_tensor("brownian", "times", times, torch.float64, torch.device("cpu"))
+    if times.dim() != 1 or times.numel() < 1:
+        raise ValueError(f"brownian: times has shape {tuple(times.shape)}; expected (K + 1,), the ends of K intervals")
+    if not 0.0 < horizon < 1e300:
+        raise ValueError(f"brownian: horizon is {horizon:g}; expected a positive finite number")
+
+
+def _check_shape(op, shape) -> None:
+    if len(shape) == 0:
+        raise ValueError(f"{op}: shape is empty; its first number is the batch")
+    if any(n < 0 for n in shape):
+        raise ValueError(f"{op}: shape {tuple(shape)} has a negative number")
+
+
+def _check_seeds(op, batch, event, noisy, seeds, first_index, device) -> None:
     _check_tensor(op, "seeds", seeds, torch.int64, device)
     count = seeds.numel()
-    if seeds.dim() != 1 or not (count == 1 or count == batch or (count == 0 and draws.numel() == 0)):
+    if seeds.dim() != 1 or not (count == 1 or count == batch or (count == 0 and not noisy)):
         raise ValueError(
             f"{op}: seeds has shape {tuple(seeds.shape)}; expected (1,), shared by the batch, or ({batch},), one a "
             "sample (empty only without draws)"
         )
     if first_index < 0:
         raise ValueError(f"{op}: first_index is {first_index}; expected 0 or more")
-    if draws.numel() > 0 and event > LARGEST_EVENT:
+    if noisy and event > LARGEST_EVENT:
         raise ValueError(f"{op}: a sample of {event} elements; the noise counter ends at 2^34. Split the sample")
 
 

@@ -6,7 +6,7 @@ import functools
 
 import torch
 
-from .arguments import check_affine, check_affine_out, check_normal, check_normal_out, check_norms
+from .arguments import check_affine, check_affine_out, check_brownian, check_normal, check_normal_out, check_norms
 
 _LIBRARY = torch.library.Library("torchdiff", "IMPL")  # its registrations live as long as it does
 
@@ -55,12 +55,23 @@ def refuse_derivatives(name):
     return kernel
 
 
-def refuse_mapped_noise(info, in_dims, *arguments):
-    """The rule of vmap for normal."""
-    raise NotImplementedError(
-        "normal under vmap: noise depends on the sample's index, and a mapped dimension has none; make it part of the "
-        "batch: one call with shape (V * B, *event), and one seed a sample or a first_index"
-    )
+def refuse_mapped_noise(name):
+    """The rule of vmap for noise."""
+
+    def rule(info, in_dims, *arguments):
+        raise NotImplementedError(
+            f"{name} under vmap: noise depends on the sample's index, and a mapped dimension has none; make it part of "
+            "the batch: one call with shape (V * B, *event), and one seed a sample or a first_index"
+        )
+
+    return rule
+
+
+def fake_brownian(shape, seeds, first_index, path, times, horizon, integral, dtype):
+    """The increments, and the integrals if asked for, on the device of the seeds."""
+    check_brownian(shape, seeds, first_index, path, times, horizon, dtype)
+    size = (times.shape[0] - 1, *shape)
+    return [torch.empty(size, dtype=dtype, device=seeds.device) for _ in range(1 + integral)]
 
 
 def save_weights(ctx, inputs, output):
@@ -128,8 +139,10 @@ def register() -> None:
     torch.library.register_fake("torchdiff::normal", fake_normal)
     torch.library.register_fake("torchdiff::affine.out", fake_affine_out)
     torch.library.register_fake("torchdiff::normal.out", fake_normal_out)
+    torch.library.register_fake("torchdiff::brownian", fake_brownian)
     for op in ("affine.out", "normal.out"):
         _LIBRARY.impl(op, refuse_derivatives(op), "Autograd")
-    torch.library.register_vmap("torchdiff::normal", refuse_mapped_noise)
+    for op in ("normal", "brownian"):
+        torch.library.register_vmap(f"torchdiff::{op}", refuse_mapped_noise(op))
     torch.library.register_autograd("torchdiff::affine", backward_op, setup_context=save_weights)
     torch.library.register_autograd("torchdiff::norms", backward_norms, setup_context=save_norms)

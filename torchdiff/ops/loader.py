@@ -10,11 +10,14 @@ from typing import NamedTuple
 
 import torch
 
-from . import reference
+from . import paths, reference
 from .schema import SCHEMAS
 
 NOISE_VERSION = 1  # the bits of the noise; csrc/normal.h holds the same number and the loader compares them
 SWITCH = "TORCHDIFF_NO_EXT"
+PYTHON = {"brownian": paths.brownian} | {
+    name: getattr(reference, name.replace(".", "_")) for name in SCHEMAS if name != "brownian"
+}
 
 
 class ReferenceWarning(RuntimeWarning):
@@ -44,7 +47,7 @@ def backend() -> Backend:
         if ours:
             torch.library.define(f"torchdiff::{name}", text, tags=(torch.Tag.pt2_compliant_tag,))
         if devices := ("cpu", "cuda") if ours else missing:
-            torch.library.impl(f"torchdiff::{name}", devices)(_announced(getattr(reference, name.replace(".", "_"))))
+            torch.library.impl(f"torchdiff::{name}", devices)(_announced(PYTHON[name]))
     return found
 
 

@@ -8,4 +8,6 @@ SCHEMAS = {
     "norms": f"(Tensor[] tensors, {_NOISE}, Tensor draws) -> Tensor",
     "normal": f"(SymInt[] shape, {_NOISE}, Tensor draw, ScalarType dtype) -> Tensor",
     "normal.out": f"({_NOISE}, Tensor draw, *, Tensor(a!) out) -> ()",
+    "brownian": f"(SymInt[] shape, {_NOISE}, int path, Tensor times, float horizon, bool integral, ScalarType dtype)"
+    " -> Tensor[]",
 }

@@ -75,7 +75,8 @@ class Solver(ABC):
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
         """x at span.nxt from x at span.cur: the new x, or Carry(x, memo).
 
-        predict(x, level) calls the network; noise(start, end) is a fresh standard normal of x's shape each time.
+        predict(x, level) calls the network; noise(start, end) is a fresh standard normal of x's shape each time. The
+        levels say for which part of the interval: there a Brownian path has the increment that it is made of.
         Where x is a tensor, noise.lazy(start, end) is one that is never stored: torchdiff.draws.Fresh has its norm and
         sums with it.
         """

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torchdiff.blocks import Blocks, Mat
 from torchdiff.registry import SOLVERS
-from torchdiff.sde.base import LinearSDE
+from torchdiff.sde.base import Level, LinearSDE
 from torchdiff.sde.cld import CLD
 from torchdiff.solvers.base import AffineSolver, Noise, Predict, Span
 
@@ -35,11 +35,11 @@ class SSCS(AffineSolver):
         assert isinstance(sde, CLD)
         middle = sde.level(0.5 * (cur.t + nxt.t))
 
-        def langevin(x: Blocks, start: float, end: float) -> Blocks:
-            mean, factor = sde.transition(end, start)
-            return (FLIP @ mean @ FLIP) @ x + (FLIP @ factor) @ noise(cur, nxt)
+        def langevin(x: Blocks, start: Level, end: Level) -> Blocks:
+            mean, factor = sde.transition(end.t, start.t)
+            return (FLIP @ mean @ FLIP) @ x + (FLIP @ factor) @ noise(start, end)
 
-        x = langevin(x, cur.t, middle.t)
+        x = langevin(x, cur, middle)
         push = 2.0 * sde.friction * sde.rate(cur.t) * (cur.t - nxt.t)
         x = x + Mat.diag(0.0, push) @ (predict(x, cur).score + Mat.diag(0.0, 1.0 / sde.mass) @ x)
-        return langevin(x, middle.t, nxt.t)
+        return langevin(x, middle, nxt)

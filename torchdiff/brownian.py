@@ -1,0 +1,92 @@
+"""A run on Brownian paths, one for each block of the state: a seed is the same path at any number of steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torchdiff import ops
+from torchdiff.counters import block_of
+from torchdiff.draws import Draws, Fresh
+from torchdiff.intervals import Claims, Interval, normaliser
+from torchdiff.plans import Plan
+from torchdiff.run import Run, tables
+from torchdiff.sde.base import Level
+from torchdiff.solvers.base import Noise
+from torchdiff.steps import AffineStep, OpaqueStep
+
+AHEAD = 2**22  # elements of the increments that are made ahead: on a CPU, consecutive intervals share half the work
+
+
+class BrownianRun(Run):
+    """A run that makes the draws of `plan.spans` from a path, and all other normals as any run.
+
+    An increment enters `affine` as a tensor, its weight divided by the root of its interval.
+    """
+
+    def __init__(self, plan: Plan, *arguments: Any) -> None:
+        super().__init__(plan, *arguments)
+        self.spans = {draw: (start, end) for draw, start, end in plan.spans}
+        self.tables = tables(_as_tensors(plan, self.spans), self.place.device)
+        self.ready: dict[int, dict[int, Tensor]] = {}  # block -> draw -> its increment
+
+    def combine(self, index: int, step: AffineStep, inputs: Sequence[Tensor]) -> Any:
+        weights, draws = self.tables[index]
+        increments = [self._increment(draw) for draw in step.draws if draw in self.spans]
+        return ops.affine([*inputs, *increments], weights, self.seeds, self.first_index, draws)
+
+    def source(self, item: OpaqueStep) -> Noise:
+        claims, calls = Claims(self.plan.sde, item.part, item.span), iter(range(1 << 30))
+
+        def fresh(start: Level, end: Level) -> list[Fresh]:
+            call, interval = next(calls), claims.claim(start, end)
+            if interval is None:
+                return self.white(item, call)
+            scale, blocks = normaliser(self.plan.sde, interval), range(self.plan.blocks)
+            return [Fresh.of((self._path(block, interval)[0] * scale).to(self.place.dtype)) for block in blocks]
+
+        return Draws(fresh, self.place.shape, self.place.dtype)
+
+    def _increment(self, draw: int) -> Tensor:
+        """The increment of a draw of the plan, made together with those that follow."""
+        block = block_of(draw)
+        if draw not in self.ready.setdefault(block, {}):
+            queue = [d for d in self.plan.draws if d in self.spans and block_of(d) == block]
+            first = queue.index(draw)
+            queue = queue[first : first + max(1, AHEAD // max(1, math.prod(self.place.shape)))]
+            times, places = [self.spans[draw][0]], []
+            for start, end in map(self.spans.__getitem__, queue):
+                times += [end] if times[-1] == start else [start, end]
+                places.append(len(times) - 2)
+            made = self._path(block, times)
+            self.ready[block] = {d: made[place] for d, place in zip(queue, places, strict=True)}
+        return self.ready[block][draw]
+
+    def _path(self, block: int, times: list[float] | Interval) -> Tensor:
+        """Increments over consecutive times, (K, B, *event); float32 for half-precision states, as all their noise."""
+        dtype = torch.float64 if self.place.dtype == torch.float64 else torch.float32
+        ends, horizon = torch.tensor(times, dtype=torch.float64, device="cpu"), self.plan.sde.t_max
+        return ops.brownian(self.place.shape, self.seeds, self.first_index, block, ends, horizon, False, dtype)[0]
+
+
+def _as_tensors(plan: Plan, spans: dict[int, Interval]) -> Plan:
+    """The plan with the draws of a path read as tensors, after the others: the weights for `affine`."""
+    scales = {draw: normaliser(plan.sde, interval) for draw, interval in spans.items()}
+    items = []
+    for item in plan.items:
+        if isinstance(item, AffineStep):
+            path = [q for q, draw in enumerate(item.draws) if draw in spans]
+            white = [q for q, draw in enumerate(item.draws) if draw not in spans]
+            weights = tuple(
+                (*row, *(fresh[q] * scales[item.draws[q]] for q in path))
+                for row, fresh in zip(item.weights, item.noise, strict=True)
+            )
+            noise = tuple(tuple(fresh[q] for q in white) for fresh in item.noise)
+            item = item._replace(weights=weights, noise=noise, draws=tuple(item.draws[q] for q in white))
+        items.append(item)
+    return replace(plan, items=tuple(items))
