@@ -28,6 +28,7 @@ SOURCES = (
     "simd_avx512",
     "affine_cpu",
     "norms_cpu",
+    "program_cpu",
     "brownian_cpu",
     "brownian_levels",
     "bindings",

@@ -5,6 +5,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "affine_cpu.h"
 #include "columns_cpu.h"
 #include "memory_cpu.h"
 #include "problem.h"
@@ -37,7 +38,7 @@ class Worker {
     const size_t needed = static_cast<size_t>(columns_ + problem.rows) * kStride;
     if (scratch.size() < needed) scratch.resize(needed);
     scratch_ = scratch.data();
-    const int64_t* draws = problem.draw_numbers.const_data_ptr<int64_t>();
+    const int64_t* draws = problem.draw_numbers;
     for (int q = 0; q < problem.draws; ++q) draws_[q] = static_cast<uint64_t>(draws[q]);
     if (inputs_ == 0) weights_[0] = weight(1.0);
     if (inputs_ > 0 && !problem.weights_per_sample) set_weights(0);
@@ -79,7 +80,7 @@ class Worker {
   }
   uint64_t seed(int64_t sample) const {
     if (problem_.draws == 0) return 0;
-    return static_cast<uint64_t>(problem_.seeds.const_data_ptr<int64_t>()[problem_.seed_per_sample ? sample : 0]);
+    return static_cast<uint64_t>(problem_.seeds[problem_.seed_per_sample ? sample : 0]);
   }
   uint64_t index(int64_t sample) const {
     return problem_.first_index + (problem_.seed_per_sample ? 0 : static_cast<uint64_t>(sample));
@@ -94,7 +95,7 @@ class Worker {
   }
   void set_weights(int64_t sample) {
     const int size = problem_.rows * columns_;
-    const double* weights = problem_.weights.const_data_ptr<double>() + sample * size;
+    const double* weights = problem_.weights + sample * size;
     for (int i = 0; i < size; ++i) weights_[i] = weight(weights[i]);
   }
 
@@ -224,9 +225,13 @@ void run_in(const Problem& problem, bool aliased) {
   });
 }
 
+}  // namespace
+
 void run(const Problem& problem, bool aliased) {
   problem.wide ? run_in<double>(problem, aliased) : run_in<float>(problem, aliased);
 }
+
+namespace {
 
 std::vector<Tensor> affine(std::vector<Tensor> tensors, Tensor weights, Tensor seeds, int64_t first_index,
                            Tensor draws) {

@@ -1,6 +1,7 @@
 // The host side of torchdiff._C: how it was built, and the arithmetic by itself, for the tests.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 #include <torch/headeronly/version.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "normal.h"
+#include "program.h"
 #include "simd_cpu.h"
 
 namespace py = pybind11;
@@ -158,6 +160,22 @@ py::array_t<double> block_squares(const py::array_t<T, py::array::c_style>& valu
   return sums;
 }
 
+void run_program(Program& program, size_t item, const py::tuple& addresses) {
+  void* at[kMostTensors + kMostRows];
+  if (addresses.size() != program.width(item)) throw std::invalid_argument("Program.run: another number of addresses");
+  for (size_t j = 0; j < addresses.size(); ++j) {
+    at[j] = PyLong_AsVoidPtr(PyTuple_GET_ITEM(addresses.ptr(), static_cast<py::ssize_t>(j)));
+  }
+  if (PyErr_Occurred() != nullptr) throw py::error_already_set();
+  const py::gil_scoped_release unlocked;
+  program.run(item, at);
+}
+
+bool program_finite(const Program& program, uint64_t address) {
+  const py::gil_scoped_release unlocked;
+  return program.finite(reinterpret_cast<const void*>(address));
+}
+
 }  // namespace
 }  // namespace torchdiff
 
@@ -182,4 +200,10 @@ PYBIND11_MODULE(_C, m) {
   m.def("squares", &block_squares<double>, py::arg("values").noconvert(), py::arg("lanes"), py::arg("simd") = "",
         "lanes (n,) plus the sums of squares of n blocks of values (4 n,)");
   m.def("squares", &block_squares<float>, py::arg("values").noconvert(), py::arg("lanes"), py::arg("simd") = "");
+  py::class_<Program>(m, "Program", "The rows of a plan on contiguous CPU memory, by addresses; see program.h")
+      .def(py::init<int64_t, int64_t, int, std::vector<int64_t>, int64_t>(), py::arg("batch"), py::arg("event"),
+           py::arg("dtype"), py::arg("seeds"), py::arg("first_index"))
+      .def("add", &Program::add, py::arg("weights"), py::arg("inputs"), py::arg("rows"), py::arg("draws"))
+      .def("run", &run_program, py::arg("item"), py::arg("addresses"))
+      .def("finite", &program_finite, py::arg("address"));
 }

@@ -71,9 +71,9 @@ inline BlockProblem block_problem(const Problem& problem, int64_t span) {
   block.draws = problem.draws;
   block.weights_per_sample = problem.weights_per_sample;
   block.seed_per_sample = problem.seed_per_sample;
-  block.weights = problem.inputs == 0 ? nullptr : problem.weights.const_data_ptr<double>();
-  block.seeds = problem.seeds.const_data_ptr<int64_t>();
-  block.draw_numbers = problem.draw_numbers.const_data_ptr<int64_t>();
+  block.weights = problem.weights;
+  block.seeds = problem.seeds;
+  block.draw_numbers = problem.draw_numbers;
   block.first_index = problem.first_index;
   if (block.groups == 0) return block;
   block.groups_a_sample = divisor(groups_a_sample);

@@ -47,8 +47,8 @@ LaneProblem lane_problem(const Problem& problem, double* sums) {
   lane.columns = problem.inputs + problem.draws;
   lane.threads = problem.batch * lane.columns * lane.lanes;
   lane.seed_per_sample = problem.seed_per_sample;
-  lane.seeds = problem.seeds.const_data_ptr<int64_t>();
-  lane.draws = problem.draw_numbers.const_data_ptr<int64_t>();
+  lane.seeds = problem.seeds;
+  lane.draws = problem.draw_numbers;
   lane.first_index = problem.first_index;
   lane.sums = sums;
   for (int d = 0; d < lane.dims; ++d) lane.sizes[d] = problem.layout.sizes[d];

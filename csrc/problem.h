@@ -13,14 +13,15 @@ namespace torchdiff {
 struct Problem {
   int64_t batch, event;  // samples, and elements of each
   int inputs, rows, draws;
-  Layout layout;   // columns: the inputs, then the outputs
-  bool wide;       // sums and noise are float64, because one of the inputs is
-  Tensor weights;  // (rows, inputs + draws) or (batch, rows, inputs + draws); unused by normal, whose weight is 1
+  Layout layout;          // columns: the inputs, then the outputs
+  bool wide;              // sums and noise are float64, because one of the inputs is
+  const double* weights;  // (rows, inputs + draws) or (batch, rows, inputs + draws); null in normal, whose weight is 1
   bool weights_per_sample;
-  Tensor seeds;
+  const int64_t* seeds;
   bool seed_per_sample;
   uint64_t first_index;
-  Tensor draw_numbers;
+  const int64_t* draw_numbers;
+  std::vector<Tensor> kept;  // what the pointers point into
 };
 
 inline int64_t event_size(const std::vector<int64_t>& shape) {
@@ -55,6 +56,7 @@ inline Problem affine_problem(const std::vector<Tensor>& tensors, const std::vec
   std::vector<Tensor> all = tensors;
   all.insert(all.end(), outputs.begin(), outputs.end());
   const bool by_sample = draws.numel() > 0 || weights.dim() == 3;
+  const std::vector<Tensor> kept = {dense(weights), dense(seeds), dense(draws)};
   Problem problem{shape[0],
                   event_size(shape),
                   static_cast<int>(tensors.size()),
@@ -62,12 +64,13 @@ inline Problem affine_problem(const std::vector<Tensor>& tensors, const std::vec
                   static_cast<int>(draws.numel()),
                   join(all, tensors.size(), by_sample ? logical_order(tensors[0]) : memory_order(tensors[0])),
                   false,
-                  dense(weights),
+                  kept[0].const_data_ptr<double>(),
                   weights.dim() == 3,
-                  dense(seeds),
+                  kept[1].const_data_ptr<int64_t>(),
                   seeds.numel() != 1,
                   static_cast<uint64_t>(first_index),
-                  dense(draws)};
+                  kept[2].const_data_ptr<int64_t>(),
+                  kept};
   for (const Tensor& tensor : tensors) problem.wide = problem.wide || tensor.scalar_type() == ScalarType::Double;
   if (!by_sample) {
     // Nothing depends on the sample: one long sample spares the padding of each to whole blocks of four.
@@ -81,6 +84,7 @@ inline Problem affine_problem(const std::vector<Tensor>& tensors, const std::vec
 inline Problem norms_problem(const std::vector<Tensor>& tensors, const Tensor& seeds, int64_t first_index,
                              const Tensor& draws) {
   const std::vector<int64_t> shape(tensors[0].sizes().begin(), tensors[0].sizes().end());
+  const std::vector<Tensor> kept = {dense(seeds), dense(draws)};
   bool wide = false;
   for (const Tensor& tensor : tensors) wide = wide || tensor.scalar_type() == ScalarType::Double;
   return {shape[0],
@@ -90,16 +94,18 @@ inline Problem norms_problem(const std::vector<Tensor>& tensors, const Tensor& s
           static_cast<int>(draws.numel()),
           join(tensors, tensors.size(), logical_order(tensors[0])),
           wide,
-          draws,
+          nullptr,
           false,
-          dense(seeds),
+          kept[0].const_data_ptr<int64_t>(),
           seeds.numel() != 1,
           static_cast<uint64_t>(first_index),
-          dense(draws)};
+          kept[1].const_data_ptr<int64_t>(),
+          kept};
 }
 
 inline Problem normal_problem(const Tensor& output, const Tensor& seeds, int64_t first_index, const Tensor& draw) {
   const std::vector<int64_t> shape(output.sizes().begin(), output.sizes().end());
+  const std::vector<Tensor> kept = {dense(seeds), dense(draw)};
   const bool wide = output.scalar_type() == ScalarType::Double;
   return {shape[0],
           event_size(shape),
@@ -108,12 +114,13 @@ inline Problem normal_problem(const Tensor& output, const Tensor& seeds, int64_t
           1,
           join({output}, 0, logical_order(output)),
           wide,
-          draw,
+          nullptr,
           false,
-          dense(seeds),
+          kept[0].const_data_ptr<int64_t>(),
           seeds.numel() != 1,
           static_cast<uint64_t>(first_index),
-          dense(draw)};
+          kept[1].const_data_ptr<int64_t>(),
+          kept};
 }
 
 }  // namespace torchdiff

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,10 +31,17 @@ class BrownianRun(Run):
     """
 
     def __init__(self, plan: Plan, *arguments: Any) -> None:
-        super().__init__(plan, *arguments)
         self.spans = {draw: (start, end) for draw, start, end in plan.spans}
-        self.tables = tables(_as_tensors(plan, self.spans), self.place.device)
+        super().__init__(plan, *arguments)
         self.ready: dict[int, dict[int, Tensor]] = {}  # block -> draw -> its increment
+
+    def compile(self) -> None:
+        """No program: increments enter as tensors that the plan does not read."""
+
+    @functools.cached_property
+    def tables(self) -> list[tuple[Tensor, Tensor]]:
+        """Weights for the op, the draws of the path read as tensors."""
+        return tables(_as_tensors(self.plan, self.spans), self.place.device)
 
     def combine(self, index: int, step: AffineStep, inputs: Sequence[Tensor]) -> Any:
         weights, draws = self.tables[index]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -20,10 +21,13 @@ class Guard:
     accelerator is made to wait; "mark" only remembers; "ignore" does not look.
     """
 
-    def __init__(self, mode: str, batch: int, device: torch.device) -> None:
+    def __init__(
+        self, mode: str, batch: int, device: torch.device, quick: Callable[[Tensor], bool] | None = None
+    ) -> None:
         if mode not in ("raise", "mark", "ignore"):
             raise OptionError(f"on_nonfinite is 'raise', 'mark' or 'ignore', got {mode!r}")
         self.mode, self.prompt = mode, device.type == "cpu"
+        self.quick = quick or (lambda x: False)  # True only if all is finite
         self.first = torch.full((batch,), NEVER, dtype=torch.int64, device=device)
         self.calls: list[tuple[int, float]] = []  # (interval, t) of each call
 
@@ -32,7 +36,7 @@ class Guard:
             return
         call = len(self.calls)
         self.calls.append((step, level.t))
-        if self.prompt and _finite_sum(output):
+        if self.prompt and (self.quick(output) or _finite_sum(output)):
             return
         fine = _finite(output)
         self.first = torch.where(fine, self.first, self.first.clamp(max=call))

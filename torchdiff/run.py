@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from torchdiff.guard import Guard
 from torchdiff.inputs import Place, prior
 from torchdiff.plans import Plan
 from torchdiff.predict import read
+from torchdiff.program import Program, program
 from torchdiff.sde.base import Level
 from torchdiff.solvers.base import Noise
 from torchdiff.steps import AffineStep, OpaqueStep
@@ -33,11 +35,20 @@ class Run:
     ) -> None:
         self.plan, self.denoiser, self.place, self.first_index = plan, denoiser, place, first_index
         self.seeds = seeds.to(place.device)
-        self.tables = tables(plan, place.device)
-        self.guard = Guard(on_nonfinite, place.shape[0], place.device)
+        self.program = self.compile()
+        self.guard = Guard(on_nonfinite, place.shape[0], place.device, self.program.finite if self.program else None)
         self.pasts: dict[int, tuple[Any, ...]] = {}
         self.tick: Callable[[], None] = lambda: None
         self.times: Iterator[Tensor] = iter(())
+
+    def compile(self) -> Program | None:
+        """The program that executes the affine items, if the run is one for it."""
+        return program(self.plan, self.seeds, self.first_index, self.place)
+
+    @functools.cached_property
+    def tables(self) -> list[tuple[Tensor, Tensor]]:
+        """Weights and draw numbers for the op, which a run that keeps to its program never asks for."""
+        return tables(self.plan, self.place.device)
 
     def normal(self, draw: int) -> Tensor:
         number = torch.tensor([draw], dtype=torch.int64, device=self.place.device)
@@ -96,6 +107,9 @@ class Run:
         return output
 
     def combine(self, index: int, step: AffineStep, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+        rows = self.program.combine(index, tensors) if self.program else None
+        if rows is not None:
+            return rows
         weights, draws = self.tables[index]
         return ops.affine(tensors, weights, self.seeds, self.first_index, draws)
 

@@ -16,9 +16,9 @@ from torchdiff.denoiser import Denoiser
 from torchdiff.errors import OptionError
 from torchdiff.grids import Grid
 from torchdiff.noise import NOISE_VERSION, as_seeds, fresh_seed
-from torchdiff.planner import request
 from torchdiff.plans import Plan
 from torchdiff.progress import bar
+from torchdiff.remembered import planned
 from torchdiff.run import Run
 from torchdiff.sde.base import Level, LinearSDE
 from torchdiff.solvers.base import Solver
@@ -105,10 +105,11 @@ def sample(
     denoiser = inputs.denoiser(net, prediction, cond)
     if callback is not None and not callable(callback):
         raise OptionError(f"callback is called as callback(interval, level, x), got {callback!r}")
-    wish = request(
+    plan = planned(
         sde,
         solver,
         denoiser,
+        trajectory or callback is not None,
         steps=steps,
         calls=calls,
         times=times,
@@ -118,8 +119,7 @@ def sample(
         final=final,
         noise=noise,
     )
-    plan = wish.trace(denoiser, watch=trajectory or callback is not None)
-    if wish.grid[0].t < wish.grid[-1].t and x is None:
+    if plan.grid[0].t < plan.grid[-1].t and x is None:
         raise OptionError("increasing times encode data: give it as x")
     start, place = inputs.start(plan, net, shape, x, dtype, device)
     first_index = inputs.index(first_index)

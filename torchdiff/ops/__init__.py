@@ -11,9 +11,19 @@ import torch
 from torch import Tensor
 
 from .loader import NOISE_VERSION, Backend, ReferenceWarning, backend
-from .transforms import affine
+from .transforms import affine, watched
 
-__all__ = ["NOISE_VERSION", "Backend", "ReferenceWarning", "affine", "backend", "brownian", "normal", "norms"]
+__all__ = [
+    "NOISE_VERSION",
+    "Backend",
+    "ReferenceWarning",
+    "affine",
+    "backend",
+    "brownian",
+    "normal",
+    "norms",
+    "watched",
+]
 
 
 def normal(

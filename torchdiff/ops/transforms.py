@@ -82,6 +82,13 @@ def _watched(tensors: Sequence[Tensor], weights: Tensor) -> bool:
     return bool(_dispatch_modes() or _function_modes())
 
 
+def watched() -> bool:
+    """Whether anything but the caller sees the ops that run now: a mode, a transform, a compiler, dual numbers."""
+    return bool(
+        _compiling() or _functorch() or forward_ad._current_level >= 0 or _dispatch_modes() or _function_modes()
+    )
+
+
 class Affine(torch.autograd.Function):
     """affine for torch.func and dual tensors, which an op with a list of tensors does not get from torch's registry.
 

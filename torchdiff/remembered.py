@@ -1,0 +1,57 @@
+"""Plans that were asked for before: a run with the same words does not plan again."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+from torchdiff.denoiser import Denoiser
+from torchdiff.planner import request
+from torchdiff.plans import Plan
+from torchdiff.registry import GRIDS, SDES, SOLVERS
+
+KEPT = 16  # plans, some 2 KB a step each
+
+
+def planned(sde: Any, solver: Any, denoiser: Denoiser, watch: bool, **options: Any) -> Plan:
+    """What `request` and `trace` make of these words; see `plan` for them.
+
+    Remembered where it can depend on nothing but values: SDE, solver and grid are frozen dataclasses of this package
+    (whoever works on a class of their own changes it between two runs), and the denoiser has no function that the plan
+    asks.
+    """
+    if options["times"] is not None and not hasattr(options["times"], "__len__"):
+        options["times"] = list(options["times"])  # an iterator can be read once
+    sde, solver = SDES.get(sde), SOLVERS.get(solver)
+    if isinstance(options["grid"], str):
+        options["grid"] = GRIDS.get(options["grid"])
+    times = None if options["times"] is None else tuple(options["times"])
+    words = (sde, solver, *({**options, "times": times}).values())
+    meaning = (denoiser.prediction, denoiser.input_scale) if type(denoiser) is Denoiser else None
+    if meaning is None or not all(map(_by_value, (*words, *meaning, *(times or ())))):
+        return _plan(sde, solver, denoiser, watch, tuple(options.items()))
+    return _remembered(sde, solver, *meaning, watch, tuple({**options, "times": times}.items()))
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _remembered(sde: Any, solver: Any, prediction: str, input_scale: str | None, watch: bool, options: tuple) -> Plan:
+    return _plan(sde, solver, Denoiser(None, prediction, input_scale=input_scale), watch, options)
+
+
+def _plan(sde: Any, solver: Any, denoiser: Denoiser, watch: bool, options: tuple) -> Plan:
+    return request(sde, solver, denoiser, **dict(options)).trace(denoiser, watch=watch)
+
+
+def _by_value(value: Any) -> bool:
+    """Whether equal means the same for ever: plain numbers and strings, and tuples and dataclasses of ours of them.
+
+    Not True and False, which equal 1 and 0.
+    """
+    if value is None or type(value) in (str, int, float):
+        return True
+    if type(value) is tuple:
+        return all(map(_by_value, value))
+    if not dataclasses.is_dataclass(value) or type(value).__module__.partition(".")[0] != "torchdiff":
+        return False
+    return all(_by_value(getattr(value, field.name)) for field in dataclasses.fields(value))
