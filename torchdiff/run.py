@@ -84,12 +84,10 @@ class Run:
         outputs = self.denoiser(*inputs, level) if times is None else self.denoiser.ask(inputs, level, times)
         if versions != _versions(inputs):
             raise NetworkError(f"the network wrote into its input at t = {level.t:g}; let it work on x.clone()")
-        results = []
         for output in outputs:
             self.guard.look(output, level, step)
-            results.append(self._settled(output, inputs, level, state))
         self.tick()
-        return results
+        return [self._settled(output, inputs, level, state) for output in outputs]
 
     def _settled(self, output: Tensor, inputs: Sequence[Tensor], level: Level, state: Sequence[Tensor]) -> Tensor:
         """One output as the solver will read it: in the dtype of the state, in memory that nobody writes to."""

@@ -56,7 +56,7 @@ def affine(
         return _affine(tensors, weights, seeds, first_index, draws)
     if _functorch() or forward_ad._current_level >= 0:
         return list(Affine.apply(weights, seeds, first_index, draws, *tensors))  # pyright: ignore[reportGeneralTypeIssues]
-    if _watched(tensors, weights):
+    if _dispatch_modes() or _function_modes() or (_grad_enabled() and _require_grad(tensors, weights)):
         return _affine(tensors, weights, seeds, first_index, draws)
     # nothing is recorded and no mode looks on: torch's Python hook for autograd would cost 4 us to find that out
     with _below_autograd():
@@ -69,17 +69,15 @@ def _into(out, *arguments) -> None:
             raise NotImplementedError(
                 "affine: out is for plain tensors; under torch.func or forward_ad call without it"
             )
-        if not _watched([*arguments[0], *out], arguments[1]):
+        recorded = _grad_enabled() and _require_grad([*arguments[0], *out], arguments[1])
+        if not (_dispatch_modes() or _function_modes() or recorded):
             with _below_autograd():
                 return _affine_out(*arguments, out=out)
     _affine_out(*arguments, out=out)
 
 
-def _watched(tensors: Sequence[Tensor], weights: Tensor) -> bool:
-    """Whether a derivative is recorded, or a mode wants to see every op: tracing, fake tensors, a default device."""
-    if _grad_enabled() and (weights.requires_grad or any(t.requires_grad for t in tensors)):
-        return True
-    return bool(_dispatch_modes() or _function_modes())
+def _require_grad(tensors: Sequence[Tensor], weights: Tensor) -> bool:
+    return weights.requires_grad or any(t.requires_grad for t in tensors)
 
 
 def watched() -> bool:
