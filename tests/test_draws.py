@@ -21,7 +21,7 @@ def draws(shape, dtype=torch.float32):
     """A step's noise whose draws are numbered 0, 1, ..."""
     numbers = itertools.count()
 
-    def fresh():
+    def fresh(start, end):
         return [Fresh((), torch.tensor([SEED]), FIRST, torch.tensor([next(numbers)]))]
 
     return Draws(fresh, shape, dtype)

@@ -36,8 +36,14 @@ class Guard:
             return
         call = len(self.calls)
         self.calls.append((step, level.t))
-        if self.prompt and (self.quick(output) or _finite_sum(output)):
-            return
+        if self.prompt:
+            if self.quick(output):
+                return
+            # nan and infinities survive any sum: a finite one, at a fifth of the price, spares the exact look, which
+            # has to follow where finite values overflow
+            total = output.sum().item()
+            if total - total == 0.0:
+                return
         fine = _finite(output)
         self.first = torch.where(fine, self.first, self.first.clamp(max=call))
         if self.mode == "raise" and self.prompt and not bool(fine.all()):

@@ -21,17 +21,16 @@ def planned(sde: Any, solver: Any, denoiser: Denoiser, watch: bool, **options: A
     (whoever works on a class of their own changes it between two runs), and the denoiser has no function that the plan
     asks.
     """
-    if options["times"] is not None and not hasattr(options["times"], "__len__"):
-        options["times"] = list(options["times"])  # an iterator can be read once
     sde, solver = SDES.get(sde), SOLVERS.get(solver)
     if isinstance(options["grid"], str):
         options["grid"] = GRIDS.get(options["grid"])
-    times = None if options["times"] is None else tuple(options["times"])
-    words = (sde, solver, *({**options, "times": times}).values())
+    if hasattr(options["times"], "__iter__"):
+        options["times"] = tuple(options["times"])  # an iterator can be read once
+    words = (sde, solver, *options.values())
     meaning = (denoiser.prediction, denoiser.input_scale) if type(denoiser) is Denoiser else None
-    if meaning is None or not all(map(_by_value, (*words, *meaning, *(times or ())))):
+    if meaning is None or not all(map(_by_value, (*words, *meaning))):
         return _plan(sde, solver, denoiser, watch, tuple(options.items()))
-    return _remembered(sde, solver, *meaning, watch, tuple({**options, "times": times}.items()))
+    return _remembered(sde, solver, *meaning, watch, tuple(options.items()))
 
 
 @functools.lru_cache(maxsize=KEPT)
