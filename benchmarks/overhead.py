@@ -1,0 +1,31 @@
+"""What a step costs beside its arithmetic: (1, 3, 8, 8), against diffusers' schedulers."""
+
+from __future__ import annotations
+
+import pytest
+
+from .paired import Slope
+from .samplers import SOLVERS, Constant, between_calls, ours, theirs
+
+TINY = (1, 3, 8, 8)
+BARS = {"least": 12.0, "most": 12e-6}
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_whole_step(versus, solver):
+    """The slope of whole runs: planning grows with the steps and is in it."""
+    pytest.importorskip("diffusers")
+    net = Constant(*TINY)
+
+    def slope(run):
+        return Slope(lambda calls: run(net, calls))
+
+    mine, other = (slope(side(solver, TINY)) for side in (ours, theirs))
+    versus(f"{SOLVERS[solver]}, (1, 3, 8, 8): a step more", "diffusers", mine, other, **BARS, note="planning included")
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_between_calls(versus, solver):
+    pytest.importorskip("diffusers")
+    mine, other = (between_calls(side(solver, TINY), 250, TINY) for side in (ours, theirs))
+    versus(f"{SOLVERS[solver]}, (1, 3, 8, 8): between calls", "diffusers", mine, other, **BARS)

@@ -1,0 +1,69 @@
+"""Whole runs of torchdiff and of diffusers around one network that costs nothing, with the same number of calls."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from time import perf_counter
+
+import torch
+from torch import Tensor
+
+import torchdiff
+
+SOLVERS = {"ddpm": "DDPM", "ddim": "DDIM", "dpmpp_2m": "DPM++2M"}
+Run = Callable[[Callable[..., Tensor], int], object]  # (network, calls)
+
+
+class Constant:
+    """A network that returns one tensor, and knows when it was called first and last."""
+
+    def __init__(self, *shape: int) -> None:
+        self.output = torch.randn(shape)
+        self.first: float | None = None
+        self.last = 0.0
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        self.last = perf_counter()
+        if self.first is None:
+            self.first = self.last
+        return self.output
+
+
+def between_calls(run: Run, calls: int, shape: tuple[int, ...]):
+    """A clock: seconds from one network call to the next, which leaves out all that comes before and after."""
+
+    def clock() -> float:
+        net = Constant(*shape)
+        run(net, calls)
+        assert net.first is not None
+        return (net.last - net.first) / (calls - 1)
+
+    return clock
+
+
+def ours(solver: str, shape: tuple[int, ...]) -> Run:
+    """torchdiff.sample with its defaults: planning, prior, the look for nan in every output and in the samples."""
+    return lambda net, calls: torchdiff.sample(net, "vp", solver, calls=calls, shape=shape, prediction="eps", seed=0)
+
+
+def theirs(solver: str, shape: tuple[int, ...]) -> Run:
+    """The loop of a diffusers pipeline: set_timesteps, prior, scale_model_input and step; nothing is clipped or looked at."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # theirs and their dependencies'
+        import diffusers
+
+        scheduler = {
+            "ddpm": lambda: diffusers.DDPMScheduler(clip_sample=False),
+            "ddim": lambda: diffusers.DDIMScheduler(clip_sample=False),
+            "dpmpp_2m": diffusers.DPMSolverMultistepScheduler,  # its defaults are dpmsolver++ of order 2
+        }[solver]()
+
+    def run(net, calls):
+        scheduler.set_timesteps(calls)
+        x = torch.randn(shape) * scheduler.init_noise_sigma
+        for t in scheduler.timesteps:
+            x = scheduler.step(net(scheduler.scale_model_input(x, t), t), t, x).prev_sample
+        return x
+
+    return run
