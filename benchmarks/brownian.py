@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import random
 import warnings
 
@@ -15,7 +16,7 @@ from .paired import Timed
 
 SHAPE, STEPS = (64, 3072), 20
 TIMES = [i / STEPS for i in range(STEPS + 1)]
-IN_ORDER = list(zip(TIMES, TIMES[1:], strict=False))
+IN_ORDER = list(itertools.pairwise(TIMES))
 SHUFFLED = random.Random(0).sample(IN_ORDER, STEPS)
 
 

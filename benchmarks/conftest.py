@@ -20,7 +20,7 @@ FACTS = pytest.StashKey[dict[str, str]]()
 
 def pytest_addoption(parser):
     group = parser.getgroup("benchmarks")
-    group.addoption("--results", metavar="FILE.md", help="write the report here, and FILE.json beside it")
+    group.addoption("--results", metavar="FILE.md", help="write the report here")
     group.addoption("--seconds", type=float, default=4.0, help="for the rounds of one comparison (default 4)")
     group.addoption("--threads", type=int, default=2, help="for all sides (default 2)")
 
@@ -90,5 +90,4 @@ def pytest_terminal_summary(terminalreporter, exitstatus, config):
     elif target:
         remarks = REMARKS.read_text(encoding="utf-8")
         Path(target).write_text(report.document(found, rows, absent, remarks), encoding="utf-8")
-        Path(target).with_suffix(".json").write_text(report.as_json(found, rows, absent), encoding="utf-8")
         terminalreporter.write_line(f"written: {os.path.relpath(target)}")

@@ -15,7 +15,7 @@ from torchdiff import ops
 
 ROOT = Path(__file__).parents[1]
 CPU = Path("/sys/devices/system/cpu/cpu0")
-GENERATED = ("benchmarks/RESULTS.md", "benchmarks/RESULTS.json")
+GENERATED = "benchmarks/RESULTS.md"
 
 
 def facts() -> dict[str, str]:
@@ -46,8 +46,7 @@ def _commit() -> str:
     head = _first_line("git", "-C", str(ROOT), "rev-parse", "--short=10", "HEAD")
     if head == "unknown":
         return head
-    status = ["git", "-C", str(ROOT), "status", "--porcelain", "--", ".", *(f":!{name}" for name in GENERATED)]
-    changed = _first_line(*status, missing="")
+    changed = _first_line("git", "-C", str(ROOT), "status", "--porcelain", "--", ".", f":!{GENERATED}", missing="")
     return f"{head} with uncommitted changes" if changed else head
 
 

@@ -5,23 +5,31 @@ from __future__ import annotations
 import pytest
 
 from .paired import Slope
-from .samplers import SOLVERS, Constant, between_calls, ours, theirs
+from .samplers import SOLVERS, Constant, between_calls, ours, prepared, theirs
 
 TINY = (1, 3, 8, 8)
 BARS = {"least": 12.0, "most": 12e-6}
 
 
+def slope(run):
+    net = Constant(*TINY)
+    return Slope(lambda calls: run(net, calls))
+
+
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_whole_step(versus, solver):
-    """The slope of whole runs: planning grows with the steps and is in it."""
+    """The slope of whole runs of sample: planning grows with the steps and is in it."""
     pytest.importorskip("diffusers")
-    net = Constant(*TINY)
-
-    def slope(run):
-        return Slope(lambda calls: run(net, calls))
-
     mine, other = (slope(side(solver, TINY)) for side in (ours, theirs))
     versus(f"{SOLVERS[solver]}, (1, 3, 8, 8): a step more", "diffusers", mine, other, **BARS, note="planning included")
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_step_of_a_sampler(versus, solver):
+    """The same with the plan made once, as one makes it to sample many times."""
+    pytest.importorskip("diffusers")
+    mine, other = (slope(side(solver, TINY)) for side in (prepared, theirs))
+    versus(f"{SOLVERS[solver]}, (1, 3, 8, 8): a step more of a Sampler", "diffusers", mine, other, **BARS)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

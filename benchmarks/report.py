@@ -1,9 +1,8 @@
-"""What a run of the benchmarks found, as rows, as markdown and as JSON."""
+"""What a run of the benchmarks found, as rows, as markdown."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from .paired import Spread
 
@@ -15,10 +14,10 @@ Made by `make bench`; edit benchmarks/remarks.md, not this file.
 {facts}
 
 How: both sides of a ratio run in one process and in turn, A B A B ..., after a warm-up. A ratio is the median over the
-rounds of theirs / ours of that round, with its quartiles in brackets; above 1 ours is faster (or smaller). Times are medians
-of seconds a call, over as many calls as last 2 ms. All sides have the same threads and the same wait policy. Outputs
-are fresh memory on both sides, unless the case says that they are given. Nothing is recorded for autograd. The rows
-against "itself" compare a thing with itself: their distance from 1 is the noise floor of the method here.
+rounds of theirs / ours of that round, with its quartiles in brackets; above 1 ours is faster (or smaller). Times are
+medians of seconds a call, over as many calls as last 2 ms. All sides have the same threads and the same wait policy.
+Outputs are fresh memory on both sides, unless the case says that they are given. Nothing is recorded for autograd. The
+rows against "itself" compare a thing with itself: their distance from 1 is the noise floor of the method here.
 """
 
 
@@ -108,9 +107,3 @@ def misses(rows: list[Row]) -> list[str]:
         for row in rows
         if row.met is False
     ]
-
-
-def as_json(facts: dict[str, str], rows: list[Row], absent: list[str]) -> str:
-    """The same, for programs."""
-    content = {"facts": facts, "rows": [asdict(row) | {"met": row.met} for row in rows], "absent": absent}
-    return json.dumps(content, indent=1) + "\n"
