@@ -24,6 +24,13 @@ def test_whole_step(versus, solver):
     versus(f"{SOLVERS[solver]}, (1, 3, 8, 8): a step more", "diffusers", mine, other, **BARS, note="planning included")
 
 
+def test_whole_step_with_calls_given(versus):
+    """A user of diffusers counts calls; sample finds the steps for them by planning."""
+    pytest.importorskip("diffusers")
+    mine, other = slope(ours("ddim", TINY, given="calls")), slope(theirs("ddim", TINY))
+    versus("DDIM, (1, 3, 8, 8): a step more, calls given", "diffusers", mine, other, note="planning included")
+
+
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_step_of_a_sampler(versus, solver):
     """The same with the plan made once, as one makes it to sample many times."""

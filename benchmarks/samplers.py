@@ -42,9 +42,19 @@ def between_calls(run: Run, calls: int, shape: tuple[int, ...]):
     return clock
 
 
-def ours(solver: str, shape: tuple[int, ...]) -> Run:
-    """torchdiff.sample with its defaults: planning, prior, the look for nan in every output and in the samples."""
-    return lambda net, calls: torchdiff.sample(net, "vp", solver, calls=calls, shape=shape, prediction="eps", seed=0)
+def ours(solver: str, shape: tuple[int, ...], *, given: str = "steps") -> Run:
+    """torchdiff.sample with its defaults: planning, prior, the look for nan in every output and in the samples.
+
+    given: "steps", or "calls", which looks for the number of steps.
+    """
+
+    def run(net, calls):
+        length = {given: calls if given == "calls" else calls - 1}  # the last call denoises
+        samples = torchdiff.sample(net, "vp", solver, **length, shape=shape, prediction="eps", seed=0)
+        assert samples.plan.calls == calls
+        return samples
+
+    return run
 
 
 def prepared(solver: str, shape: tuple[int, ...]) -> Run:
@@ -53,7 +63,8 @@ def prepared(solver: str, shape: tuple[int, ...]) -> Run:
 
     def run(net, calls):
         if calls not in samplers:
-            plan = torchdiff.plan("vp", solver, calls=calls, prediction="eps")
+            plan = torchdiff.plan("vp", solver, steps=calls - 1, prediction="eps")
+            assert plan.calls == calls
             samplers[calls] = torchdiff.Sampler(net, plan, shape=shape)
         return samplers[calls](None, seeds)
 
@@ -74,6 +85,7 @@ def theirs(solver: str, shape: tuple[int, ...]) -> Run:
 
     def run(net, calls):
         scheduler.set_timesteps(calls)
+        assert len(scheduler.timesteps) == calls
         x = torch.randn(shape) * scheduler.init_noise_sigma
         for t in scheduler.timesteps:
             x = scheduler.step(net(scheduler.scale_model_input(x, t), t), t, x).prev_sample
