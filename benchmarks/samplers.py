@@ -8,6 +8,8 @@ from time import perf_counter
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import torchdiff
 
@@ -28,6 +30,30 @@ class Constant:
         if self.first is None:
             self.first = self.last
         return self.output
+
+
+class Moved(TorchDispatchMode):
+    """Counts the tensors of one shape that torch's ops read and write: times their size, the bytes moved."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shape, self.count = shape, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        leaves = tree_leaves((args, kwargs, result))
+        self.count += sum(isinstance(leaf, Tensor) and leaf.shape == self.shape for leaf in leaves)
+        return result
+
+
+def tensors_moved(run: Run, shape: tuple[int, ...]) -> float:
+    """How many tensors of the shape of the state a step more reads and writes."""
+    counts = []
+    for calls in (20, 30):
+        with Moved(shape) as moved:
+            run(Constant(*shape), calls)
+        counts.append(moved.count)
+    return (counts[1] - counts[0]) / 10
 
 
 def between_calls(run: Run, calls: int, shape: tuple[int, ...]):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from .paired import Timed
-from .samplers import SOLVERS, Constant, between_calls, ours, theirs
+from .samplers import SOLVERS, Constant, between_calls, ours, tensors_moved, theirs
 
-IMAGES, CALLS = (16, 3, 256, 256), 10
+IMAGES, SMALL, CALLS = (16, 3, 256, 256), (2, 3, 5, 7), 10
 BARS = {"ddpm": 8.0, "ddim": 12.0, "dpmpp_2m": 20.0}
 
 
@@ -30,4 +30,7 @@ def test_whole_run(versus, solver):
 def test_steps_alone(versus, solver):
     pytest.importorskip("diffusers")
     mine, other = (between_calls(side(solver, IMAGES), CALLS, IMAGES) for side in (ours, theirs))
-    versus(f"{SOLVERS[solver]}, (16, 3, 256, 256): between calls", "diffusers", mine, other, least=BARS[solver])
+    counts = [tensors_moved(side(solver, SMALL), SMALL) for side in (ours, theirs)]
+    note = "tensors read and written: ours {:g}, theirs {:g}".format(*counts)
+    case = f"{SOLVERS[solver]}, (16, 3, 256, 256): between calls"
+    versus(case, "diffusers", mine, other, least=BARS[solver], note=note)
