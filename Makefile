@@ -19,7 +19,7 @@ SHIM := $(wildcard tests/shim/*.cpp tests/shim/*.h)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help demo test test-all lint format check-normals train cuda-compile cuda-build cuda-shim sanitize clean FORCE
+.PHONY: help demo test test-all lint format check-normals bench train cuda-compile cuda-build cuda-shim sanitize clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -46,6 +46,9 @@ format: $(STAMPS)/extra-lint ## put the code into the form that lint asks for
 
 check-normals: $(STAMPS)/extra-test ## every word through the maps to normals, and their law at 1e9 draws
 	$(BIN)/python tools/check_normals.py
+
+bench: $(STAMPS)/extra-bench ## time the ops against eager torch, torch.compile, diffusers, torchsde: benchmarks/RESULTS.md
+	$(BIN)/python -m pytest benchmarks --results benchmarks/RESULTS.md --benchmark-columns=median,iqr,rounds
 
 train: $(STAMPS)/extra-train ## train the small networks of torchdiff.zoo
 	$(BIN)/python -m torchdiff.zoo.train

@@ -1,6 +1,6 @@
 """The SNR corrector's update, two norms and x + e score + sqrt(2 e) z, against the same in eager torch.
 
-Run: python -m pytest benchmarks/norms.py --benchmark-group-by=param:numel --benchmark-columns=median,rounds
+Run alone: python -m pytest benchmarks/norms.py
 """
 
 from __future__ import annotations
@@ -8,7 +8,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from torchdiff import ops
 from torchdiff.draws import Fresh
+
+from .affine import NONE, SIZES, inputs
+from .paired import Timed
 
 SCALE = 2.0 * 0.16**2
 
@@ -33,8 +37,19 @@ def eager(x, score):
     return step
 
 
-@pytest.mark.parametrize("numel", [2**20, 2**24])
-@pytest.mark.parametrize("form", [fused, eager], ids=["fused", "eager"])
-def test_langevin_update(benchmark, form, numel):
-    x, score = torch.randn(16, numel // 16), torch.randn(16, numel // 16)
-    benchmark(form(x, score))
+@pytest.mark.parametrize("size", SIZES)
+def test_langevin_update(versus, size):
+    x, score = inputs(2, 16, SIZES[size] // 16)
+    versus(f"Langevin update, 16 samples, {size}", "eager", Timed(fused(x, score)), Timed(eager(x, score)))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_norms_of_a_tensor(versus, size):
+    """Ours sum squares in float64, in an order that is the same on every device; eager's in float32."""
+    (x,) = inputs(1, 16, SIZES[size] // 16)
+    versus(
+        f"norms of 16 samples, {size}",
+        "eager",
+        Timed(lambda: ops.norms([x], NONE, 0, NONE)),
+        Timed(lambda: x.norm(dim=1)),
+    )
