@@ -48,7 +48,7 @@ check-normals: $(STAMPS)/extra-test ## every word through the maps to normals, a
 	$(BIN)/python tools/check_normals.py
 
 bench: $(STAMPS)/extra-bench ## time the ops against eager torch, torch.compile, diffusers, torchsde: benchmarks/RESULTS.md
-	$(BIN)/python -m pytest benchmarks --results benchmarks/RESULTS.md --benchmark-columns=median,iqr,rounds
+	env -u OMP_WAIT_POLICY $(BIN)/python -m pytest benchmarks --results benchmarks/RESULTS.md --benchmark-columns=median,iqr,rounds
 
 train: $(STAMPS)/extra-train ## train the small networks of torchdiff.zoo
 	$(BIN)/python -m torchdiff.zoo.train

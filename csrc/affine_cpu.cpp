@@ -7,7 +7,6 @@
 
 #include "affine_cpu.h"
 #include "columns_cpu.h"
-#include "memory_cpu.h"
 #include "problem.h"
 #include "simd_cpu.h"
 
@@ -238,7 +237,7 @@ std::vector<Tensor> affine(std::vector<Tensor> tensors, Tensor weights, Tensor s
   check_affine(tensors, weights, seeds, first_index, draws);
   std::vector<Tensor> outputs;
   const int64_t rows = weights.size(weights.dim() - 2);
-  for (int64_t r = 0; r < rows; ++r) outputs.push_back(fresh_like(tensors[0]));
+  for (int64_t r = 0; r < rows; ++r) outputs.push_back(torch::stable::empty_like(tensors[0]));
   run(affine_problem(tensors, outputs, weights, seeds, first_index, draws), false);
   return outputs;
 }
@@ -252,7 +251,7 @@ void affine_out(std::vector<Tensor> tensors, Tensor weights, Tensor seeds, int64
 
 Tensor normal(std::vector<int64_t> shape, Tensor seeds, int64_t first_index, Tensor draw, ScalarType dtype) {
   check_normal(shape, seeds, first_index, draw, dtype);
-  Tensor output = fresh(torch::stable::empty(shape, dtype, std::nullopt, seeds.device()));
+  Tensor output = torch::stable::empty(shape, dtype, std::nullopt, seeds.device());
   run(normal_problem(output, seeds, first_index, draw), false);
   return output;
 }
