@@ -105,12 +105,13 @@ def test_four_tensors_against_the_copy(versus):
     versus("4 tensors, 16M, given out", "copy_ bandwidth", ours, copy, scale=2.5, least=0.8, rival=False, note=rate)
 
 
-def test_second_thread(versus):
+@pytest.mark.parametrize("given", [False, True])
+def test_second_thread(versus, given):
     tensors = inputs(2, 1, SIZES["16M"])
     threads = torch.get_num_threads()
 
     def on(count):
-        clock = noisy(tensors)
+        clock = noisy(tensors, torch.empty_like(tensors[0]) if given else None)
 
         def timed():
             torch.set_num_threads(count)
@@ -121,4 +122,11 @@ def test_second_thread(versus):
 
         return timed
 
-    versus("noisy step, 16M, 2 threads", "its own 1 thread", on(2), on(1), least=1.7, rival=False)
+    versus(
+        f"noisy step, 16M{', given out' if given else ''}, 2 threads",
+        "its own 1 thread",
+        on(2),
+        on(1),
+        least=1.7,
+        rival=False,
+    )
