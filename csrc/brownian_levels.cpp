@@ -1,5 +1,7 @@
 #include "brownian_levels.h"
 
+#include <string>
+
 #include "convert.h"
 
 namespace torchdiff {
@@ -114,8 +116,9 @@ const Levels* avx512_levels() {
 }
 
 const Levels& best_levels() {
-  if (avx512_levels() != nullptr) return *avx512_levels();
-  return avx2_levels() != nullptr ? *avx2_levels() : portable_levels();
+  const std::string name = best().name;
+  if (name == "avx512" && avx512_levels() != nullptr) return *avx512_levels();
+  return name != "portable" && avx2_levels() != nullptr ? *avx2_levels() : portable_levels();
 }
 
 }  // namespace torchdiff

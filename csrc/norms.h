@@ -27,16 +27,23 @@ TORCHDIFF_INLINE double sum_of_squares(T a, T b, T c, T d) {
   return add(add(square(a), square(b)), add(square(c), square(d)));
 }
 
+// The upper half added to the lower one. A constant for each level: nvcc unrolls no loop that halves, and an array that
+// is indexed by a variable would lie in local memory.
+template <int kHalf>
+TORCHDIFF_INLINE void halve(double* sum) {
+  TORCHDIFF_UNROLL
+  for (int k = 0; k < kHalf; ++k) sum[k] = add(sum[k], sum[k + kHalf]);
+}
+
 // `count` sums, a power of two up to 16, from `first` on at distances of `step`, added up by halves.
 TORCHDIFF_INLINE double fold(const double* first, int64_t step, int count) {
   double sum[16];
   TORCHDIFF_UNROLL
   for (int k = 0; k < 16; ++k) sum[k] = k < count ? first[k * step] : 0.0;
-  TORCHDIFF_UNROLL
-  for (int level = 0; level < 4; ++level) {  // counted up: nvcc unrolls no loop that halves
-    TORCHDIFF_UNROLL
-    for (int k = 0; k < 8 >> level; ++k) sum[k] = add(sum[k], sum[k + (8 >> level)]);
-  }
+  halve<8>(sum);
+  halve<4>(sum);
+  halve<2>(sum);
+  halve<1>(sum);
   return sum[0];
 }
 

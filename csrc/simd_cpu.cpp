@@ -1,7 +1,9 @@
 // The inner loops for any CPU, and the choice among the levels.
 #include "simd_cpu.h"
 
-#include <algorithm>
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
 
 #include "loops_cpu.h"
 
@@ -43,8 +45,22 @@ constexpr Simd kLoops = {"portable", normals32, normals64, run32, maps32, step32
 
 const Simd& portable() { return kLoops; }
 
+namespace {
+
+const Simd& chosen() {
+  const Simd* const levels[] = {avx512(), avx2(), &portable()};
+  const char* wanted = std::getenv("TORCHDIFF_SIMD");
+  for (const Simd* level : levels) {
+    if (level != nullptr && (wanted == nullptr || *wanted == '\0' || std::string(wanted) == level->name)) return *level;
+  }
+  throw std::invalid_argument("TORCHDIFF_SIMD is '" + std::string(wanted) +
+                              "'; expected a level that this machine runs: avx512, avx2 or portable");
+}
+
+}  // namespace
+
 const Simd& best() {
-  static const Simd& found = avx512() != nullptr ? *avx512() : avx2() != nullptr ? *avx2() : portable();
+  static const Simd& found = chosen();
   return found;
 }
 

@@ -66,6 +66,6 @@ struct Simd {
 const Simd& portable();
 const Simd* avx2();    // null where the compiler or this machine has none
 const Simd* avx512();  // the same
-const Simd& best();
+const Simd& best();    // or the level that TORCHDIFF_SIMD names in the environment
 
 }  // namespace torchdiff
