@@ -6,13 +6,14 @@ Run alone: python -m pytest benchmarks/affine.py
 from __future__ import annotations
 
 from contextlib import contextmanager
+from time import perf_counter, process_time
 
 import pytest
 import torch
 
 from torchdiff import ops
 
-from .paired import Timed
+from .paired import Timed, spread
 
 WEIGHTS = (0.9, 0.3, 0.2, -0.1)
 SEEDS, DRAWS, NONE = torch.tensor([0]), torch.tensor([0]), torch.empty(0, dtype=torch.int64)
@@ -109,15 +110,22 @@ def test_four_tensors_against_the_copy(versus):
 def test_second_thread(versus, given):
     tensors = inputs(2, 1, SIZES["16M"])
     threads = torch.get_num_threads()
+    busy = {1: [], 2: []}
+
+    def cores(pairs):
+        # neighbours, or a system that wakes both threads on one core, leave a second thread without one
+        return f"2 threads kept {spread(busy[2]).median:.2f} cores busy, 1 thread {spread(busy[1]).median:.2f}"
 
     def on(count):
         clock = noisy(tensors, torch.empty_like(tensors[0]) if given else None)
 
         def timed():
             torch.set_num_threads(count)
+            begin = perf_counter(), process_time()
             try:
                 return clock()
             finally:
+                busy[count].append((process_time() - begin[1]) / (perf_counter() - begin[0]))
                 torch.set_num_threads(threads)
 
         return timed
@@ -129,4 +137,5 @@ def test_second_thread(versus, given):
         on(1),
         least=1.7,
         rival=False,
+        note=cores,
     )

@@ -18,17 +18,17 @@ def slope(run):
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_whole_step(versus, solver):
-    """The slope of whole runs of sample: planning grows with the steps and is in it."""
+    """The slope of whole runs of sample; the warm-up has planned, and the plan is remembered."""
     pytest.importorskip("diffusers")
     mine, other = (slope(side(solver, TINY)) for side in (ours, theirs))
-    versus(f"{SOLVERS[solver]}, (1, 3, 8, 8): a step more", "diffusers", mine, other, **BARS, note="planning included")
+    versus(f"{SOLVERS[solver]}, (1, 3, 8, 8): a step more", "diffusers", mine, other, **BARS, note="plan remembered")
 
 
 def test_whole_step_with_calls_given(versus):
-    """A user of diffusers counts calls; sample finds the steps for them by planning."""
+    """A user of diffusers counts calls; sample finds the steps for them by planning, once."""
     pytest.importorskip("diffusers")
     mine, other = slope(ours("ddim", TINY, given="calls")), slope(theirs("ddim", TINY))
-    versus("DDIM, (1, 3, 8, 8): a step more, calls given", "diffusers", mine, other, note="planning included")
+    versus("DDIM, (1, 3, 8, 8): a step more, calls given", "diffusers", mine, other, note="plan remembered")
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
