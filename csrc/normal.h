@@ -8,7 +8,8 @@
 // So the polynomials see an eighth of a turn to either side, and the other bits turn it by quarters. u ends at 2^-32,
 // the radius at 6.6604. torchdiff/ops/boxmuller.py says the same in plain torch. Changing any operation changes the
 // bits of every sample: raise kNoiseVersion then. The polynomials are minimax fits to relative errors of 2^-25.7 (log),
-// 2^-27.9 (sin) and 2^-24.6 (cos), and 2^-58 in float64; make check-normals prints the errors over all 2^32 words.
+// 2^-27.9 (sin) and 2^-24.6 (cos), and 2^-58 in float64. Over all 2^32 words the
+// radius is at most 1.91 ulp off, the normals of radius 1 1.60: make check-normals.
 #pragma once
 
 #include "philox.h"
