@@ -31,8 +31,8 @@ class BrownianRun(Run):
     """
 
     def __init__(self, plan: Plan, *arguments: Any) -> None:
-        self.spans = {draw: (start, end) for draw, start, end in plan.spans}
         super().__init__(plan, *arguments)
+        self.spans = {draw: (start, end) for draw, start, end in plan.spans}
         self.ready: dict[int, dict[int, Tensor]] = {}  # block -> draw -> its increment
 
     def compile(self) -> None:

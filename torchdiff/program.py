@@ -32,11 +32,11 @@ class Program:
         self.compiled = _C.Program(place.shape[0], event, _CODES[place.dtype], seeds.tolist(), first_index)
         self.rows: list[int] = []
         for item in plan.items:
-            affine = isinstance(item, AffineStep)
-            rows = [*zip(item.weights, item.noise, strict=True)] if affine else []
-            weights = [w for pair in rows for part in pair for w in part]
-            self.compiled.add(weights, len(item.reads) if affine else 0, len(rows), item.draws if affine else ())
-            self.rows.append(len(rows))
+            if isinstance(item, AffineStep):
+                self.compiled.add(item.table, len(item.reads), len(item.weights), item.draws)
+            else:
+                self.compiled.add([], 0, 0, ())  # keeps the numbers of the items
+            self.rows.append(len(item.weights) if isinstance(item, AffineStep) else 0)
 
     def plain(self, t: Tensor) -> bool:
         """Whether the values of t lie as the compiled code will read them."""

@@ -188,8 +188,7 @@ def tables(plan: Plan, device: torch.device) -> list[tuple[Tensor, Tensor]]:
             width = len(item.weights[0]) if item.weights else 0
             alike.setdefault((len(item.weights), width, len(item.draws)), []).append((place, item))
     for (height, width, fresh), items in alike.items():
-        rows = (pair for _, item in items for pair in zip(item.weights, item.noise, strict=True))
-        flat = [weight for pair in rows for row in pair for weight in row]
+        flat = [weight for _, item in items for weight in item.table]
         shape = (len(items), height, width + fresh)
         weights = torch.tensor(flat, dtype=torch.float64, device=device).view(shape)
         draws = torch.tensor([item.draws for _, item in items], dtype=torch.int64, device=device)

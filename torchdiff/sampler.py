@@ -13,7 +13,6 @@ from torchdiff.counters import PRIOR, draw_number
 from torchdiff.denoiser import Denoiser
 from torchdiff.errors import IncompatibleError, NetworkError, OptionError, PlanError
 from torchdiff.plans import Plan
-from torchdiff.split import split
 from torchdiff.steps import AffineStep
 
 
@@ -142,7 +141,7 @@ def _structure(plan: Plan) -> tuple[int, tuple[Stage, ...], tuple[int, ...]]:
     stages = []
     if plan.noise != "white":
         raise IncompatibleError(f"{plan!r} draws {plan.noise} noise, a Sampler white noise only; use `sample`")
-    for item in split(plan.items, plan.blocks):
+    for item in plan.items:
         if not isinstance(item, AffineStep):
             raise IncompatibleError(
                 f"{item.part!r} is not a weighted sum of its inputs: it runs with `sample`, not in a Sampler"
@@ -159,9 +158,9 @@ def _tables(plan: Plan, denoiser: Denoiser) -> dict[str, Tensor]:
     """
     if denoiser.prediction != plan.prediction:
         raise OptionError(f"the network predicts {denoiser.prediction!r}, the plan is for {plan.prediction!r}")
-    items = [item for item in split(plan.items, plan.blocks) if isinstance(item, AffineStep)]
+    items = [item for item in plan.items if isinstance(item, AffineStep)]
     weights = [w for row in plan.sde.prior(plan.grid[0].t) for w in row]
-    weights += [w for item in items for pair in zip(item.weights, item.noise, strict=True) for row in pair for w in row]
+    weights += [w for item in items for w in item.table]
     draws = [draw_number(PRIOR, block=b) for b in range(plan.blocks)] + [d for item in items for d in item.draws]
     times = [denoiser.label(item.at) for item in items if item.at is not None]
     return {

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from torchdiff.limits import DRAWS, ROWS, TENSORS
 from torchdiff.steps import AffineStep, Matrix, OpaqueStep, slots_after
-
-ROWS, TENSORS, DRAWS = 8, 32, 8  # of one call; csrc and ops/arguments.py refuse more
 
 Item = AffineStep | OpaqueStep
 Key = int | tuple[int, int]  # what was live in the wide item by its slot; (r, p): row r after piece p of its sum

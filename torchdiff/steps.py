@@ -33,6 +33,11 @@ class AffineStep(NamedTuple):
     mix: tuple[float, ...] = ()
     meaning: tuple[float, ...] = ()
 
+    @property
+    def table(self) -> list[float]:
+        """The weights as the op takes them, (rows, reads + draws), row after row."""
+        return [w for row, fresh in zip(self.weights, self.noise, strict=True) for w in (*row, *fresh)]
+
 
 class OpaqueStep(NamedTuple):
     """A step that is no weighted sum: the solver runs on tensors. state -> [*new x, *(state[k] for k in keep)]."""

@@ -34,3 +34,17 @@ def shim():
     assert done.returncode == 0, done.stderr
     torch.ops.load_library(done.stdout.strip())
     return torch.ops.torchdiff_shim
+
+
+@pytest.fixture(scope="session")
+def on_grid(shim):
+    """on_grid(blocks, reversed, op, ...): the op's result on a forced grid."""
+
+    def run(blocks, last_first, op, *arguments, **out):
+        shim.set_grid(blocks, last_first)
+        try:
+            return getattr(shim, op)(*arguments, **out)
+        finally:
+            shim.set_grid(0, False)
+
+    return run

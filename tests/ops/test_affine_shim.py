@@ -21,20 +21,6 @@ EXAMPLES = int(os.environ.get("TORCHDIFF_EXAMPLES", "400"))
 GRIDS = (0, 1, 3, 40)  # thread blocks: as launched, one, three, more than any of these tests has work for
 
 
-@pytest.fixture(scope="session")
-def on_grid(shim):
-    """on_grid(blocks, reversed, op, ...): the op's result on a forced grid."""
-
-    def run(blocks, last_first, op, *arguments, **out):
-        shim.set_grid(blocks, last_first)
-        try:
-            return getattr(shim, op)(*arguments, **out)
-        finally:
-            shim.set_grid(0, False)
-
-    return run
-
-
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(arguments=calls, blocks=st.sampled_from(GRIDS), last_first=st.booleans())
 def test_cuda_kernels_equal_cpu_kernels(on_grid, arguments, blocks, last_first):

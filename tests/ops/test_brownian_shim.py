@@ -9,19 +9,11 @@ from test_brownian import calls, same_bits
 from torchdiff import ops
 
 
-def on_grid(shim, blocks, last_first, *arguments):
-    shim.set_grid(blocks, last_first)
-    try:
-        return shim.brownian(*arguments)
-    finally:
-        shim.set_grid(0, False)
-
-
 @settings(max_examples=100)
 @given(arguments=calls(), blocks=st.sampled_from((0, 1, 3, 40)), last_first=st.booleans())
-def test_cuda_brownian_equals_cpu_brownian(shim, arguments, blocks, last_first):
+def test_cuda_brownian_equals_cpu_brownian(on_grid, arguments, blocks, last_first):
     """Any shape, times, path and seeds, any grid and order of threads: the CUDA source gives the CPU op's bits."""
-    assert same_bits(on_grid(shim, blocks, last_first, *arguments), ops.brownian(*arguments))
+    assert same_bits(on_grid(blocks, last_first, "brownian", *arguments), ops.brownian(*arguments))
 
 
 @pytest.mark.parametrize("count", [257, 258, 600])

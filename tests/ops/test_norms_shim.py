@@ -10,25 +10,17 @@ from test_norms import EVENTS
 from torchdiff import ops
 
 
-def on_grid(shim, blocks, last_first, *arguments):
-    shim.set_grid(blocks, last_first)
-    try:
-        return shim.norms(*arguments)
-    finally:
-        shim.set_grid(0, False)
-
-
 @settings(max_examples=200)
 @given(drawn=calls, blocks=st.sampled_from((0, 1, 3, 40)), last_first=st.booleans())
-def test_cuda_norms_equal_cpu_norms(shim, drawn, blocks, last_first):
+def test_cuda_norms_equal_cpu_norms(on_grid, drawn, blocks, last_first):
     """Any shape, layout, mixture of dtypes, grid and order of threads: the CUDA source gives the CPU op's bits."""
     tensors, _, *rest = drawn
-    assert torch.equal(on_grid(shim, blocks, last_first, tensors, *rest), ops.norms(tensors, *rest))
+    assert torch.equal(on_grid(blocks, last_first, "norms", tensors, *rest), ops.norms(tensors, *rest))
 
 
 @pytest.mark.parametrize("event", EVENTS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_cuda_norms_at_every_size(shim, event, dtype):
+def test_cuda_norms_at_every_size(on_grid, event, dtype):
     """So it does where a sample ends within a block, a range, or goes round all lanes more than once."""
     tensors, _, *rest = call((2, event), (dtype, torch.float16), 1, 2, layouts=("contiguous", "strided"))
-    assert torch.equal(on_grid(shim, 3, True, tensors, *rest), ops.norms(tensors, *rest))
+    assert torch.equal(on_grid(3, True, "norms", tensors, *rest), ops.norms(tensors, *rest))

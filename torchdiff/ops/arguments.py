@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from torchdiff.counters import PATHS
+from torchdiff.limits import DRAWS, ROWS, TENSORS
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-MOST_ROWS, MOST_TENSORS, MOST_DRAWS = 8, 32, 8
 LARGEST_EVENT = 2**34  # elements of one sample: the counter holds 2^32 blocks of four
 
 
@@ -23,10 +23,9 @@ def check_affine(tensors, weights: Tensor, seeds: Tensor, first_index: int, draw
         raise ValueError(
             f"affine: weights has shape {tuple(weights.shape)}; expected (R, n + Q) or (B, R, n + Q) with R >= 1"
         )
-    if weights.shape[-2] > MOST_ROWS:
+    if weights.shape[-2] > ROWS:
         raise ValueError(
-            f"affine: weights has {weights.shape[-2]} rows; a call makes up to {MOST_ROWS}. Make the others in another "
-            "call"
+            f"affine: weights has {weights.shape[-2]} rows; a call makes up to {ROWS}. Make the others in another call"
         )
     columns = len(tensors) + draws.numel()
     if weights.shape[-1] != columns:
@@ -60,10 +59,8 @@ def _check_columns(op, tensors, seeds, first_index, draws) -> None:
     """The arguments that affine and norms have in common."""
     if len(tensors) == 0:
         raise ValueError(f"{op}: tensors is empty; give at least one tensor (B, *event)")
-    if len(tensors) > MOST_TENSORS:
-        raise ValueError(
-            f"{op}: {len(tensors)} tensors; a call takes up to {MOST_TENSORS}. Split them over several calls"
-        )
+    if len(tensors) > TENSORS:
+        raise ValueError(f"{op}: {len(tensors)} tensors; a call takes up to {TENSORS}. Split them over several calls")
     first = tensors[0]
     if first.dim() == 0:
         raise ValueError(f"{op}: tensors[0] has no batch dimension; give (B, *event), or unsqueeze it")
@@ -81,8 +78,8 @@ def _check_columns(op, tensors, seeds, first_index, draws) -> None:
     _check_seeds(op, shape[0], math.prod(shape[1:]), draws.numel() > 0, seeds, first_index, device)
     if draws.dim() != 1:
         raise ValueError(f"{op}: draws has {draws.dim()} dimensions; expected one, (Q,)")
-    if draws.numel() > MOST_DRAWS:
-        raise ValueError(f"{op}: {draws.numel()} draws; a call takes up to {MOST_DRAWS}. Split them over several calls")
+    if draws.numel() > DRAWS:
+        raise ValueError(f"{op}: {draws.numel()} draws; a call takes up to {DRAWS}. Split them over several calls")
 
 
 def check_brownian(shape, seeds: Tensor, first_index: int, path: int, times: Tensor, horizon: float, dtype) -> None:
