@@ -15,8 +15,6 @@ namespace {
 
 constexpr int kStride = kElements + 4 * kGroup;  // of a buffer: a loop may write a group beyond the chunk
 
-int up_to_group(int blocks) { return (blocks + kGroup - 1) / kGroup * kGroup; }
-
 // One thread's work in sums of T, float or double: the buffers of a chunk and the steps over it.
 template <typename T>
 class Worker {
@@ -37,9 +35,7 @@ class Worker {
     const size_t needed = static_cast<size_t>(columns_ + problem.rows) * kStride;
     if (scratch.size() < needed) scratch.resize(needed);
     scratch_ = scratch.data();
-    const int64_t* draws = problem.draw_numbers;
-    for (int q = 0; q < problem.draws; ++q) draws_[q] = static_cast<uint64_t>(draws[q]);
-    if (inputs_ == 0) weights_[0] = weight(1.0);
+    for (int q = 0; q < problem.draws; ++q) draws_[q] = static_cast<uint64_t>(problem.draw_numbers[q]);
     if (inputs_ > 0 && !problem.weights_per_sample) set_weights(0);
   }
 
@@ -77,14 +73,6 @@ class Worker {
   int64_t element(int64_t block) const {
     return block / blocks_per_sample_ * problem_.event + block % blocks_per_sample_ * 4;
   }
-  uint64_t seed(int64_t sample) const {
-    if (problem_.draws == 0) return 0;
-    return static_cast<uint64_t>(problem_.seeds[problem_.seed_per_sample ? sample : 0]);
-  }
-  uint64_t index(int64_t sample) const {
-    return problem_.first_index + (problem_.seed_per_sample ? 0 : static_cast<uint64_t>(sample));
-  }
-
   static W weight(double value) {
     if constexpr (kSingle) {
       return split(value);
@@ -106,7 +94,7 @@ class Worker {
       const int at = static_cast<int>(element(block) - begin_), count = static_cast<int>(element(next) - begin_) - at;
       if (problem_.weights_per_sample) set_weights(sample);
       if constexpr (kSingle) {
-        const Run run = {seed(sample), index(sample), static_cast<uint32_t>(within)};
+        const Run run = problem_.draws > 0 ? run_of(problem_.streams, sample, within) : Run{};
         const int whole = problem_.draws > 0 ? whole_groups(run, at, count) : 0;
         if (whole < count) rest(run, at, whole, count);
       }
@@ -163,10 +151,8 @@ class Worker {
 
   void set_counters(int64_t first, int blocks) {
     for (int i = 0; i < up_to_group(blocks); ++i) {
-      const int64_t block = first + std::min(i, blocks - 1), sample = block / blocks_per_sample_;
-      counters_.block[i] = static_cast<uint32_t>(block % blocks_per_sample_);
-      counters_.seed[i] = seed(sample);
-      counters_.sample[i] = index(sample);
+      const int64_t block = first + std::min(i, blocks - 1);
+      counters_.set(i, problem_.streams, block / blocks_per_sample_, block % blocks_per_sample_);
     }
   }
 

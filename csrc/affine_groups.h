@@ -62,11 +62,11 @@ struct Sample {
 
 TORCHDIFF_INLINE Sample sample_of(const BlockProblem& problem, int64_t sample, int first_row, bool noise) {
   const int64_t row = (problem.weights_per_sample ? sample * problem.rows : 0) + first_row;
-  Sample result = {problem.weights, 0, problem.first_index};
+  Sample result = {problem.weights, 0, 0};
   if (problem.weights != nullptr) result.weights += row * (problem.inputs + problem.draws);
   if (noise) {
-    result.seed = static_cast<uint64_t>(problem.seeds[problem.seed_per_sample ? sample : 0]);
-    if (!problem.seed_per_sample) result.number += static_cast<uint64_t>(sample);
+    result.seed = problem.streams.seed(sample);
+    result.number = problem.streams.number(sample);
   }
   return result;
 }

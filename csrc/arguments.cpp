@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "brownian.h"
+
 namespace torchdiff {
 namespace {
 
@@ -208,7 +210,7 @@ void check_brownian(const std::vector<int64_t>& shape, const Tensor& seeds, int6
   STD_TORCH_CHECK(is_float(dtype), "brownian: dtype ", torch::headeronly::toString(dtype),
                   "; expected float32, float64, float16 or bfloat16");
   check_seeds("brownian", shape[0], event, true, seeds, first_index, seeds.device());
-  STD_TORCH_CHECK(path >= 0 && path < 4096, "brownian: path is ", path, "; expected 0 to 4095");
+  STD_TORCH_CHECK(path >= 0 && path < kPaths, "brownian: path is ", path, "; expected 0 to ", kPaths - 1);
   check_tensor("brownian", "times", times, ScalarType::Double, Device(DeviceType::CPU));
   STD_TORCH_CHECK(times.dim() == 1 && times.numel() >= 1, "brownian: times has shape ", text(times.sizes()),
                   "; expected (K + 1,), the ends of K intervals");

@@ -115,7 +115,7 @@ py::array_t<T> block_normals(uint64_t seed, uint64_t sample, uint64_t draw, uint
     counters.sample[i] = sample;
     counters.block[i] = first_block + static_cast<uint32_t>(i);
   }
-  const int whole = (blocks + kGroup - 1) / kGroup * kGroup;
+  const int whole = up_to_group(blocks);
   if constexpr (std::is_same_v<T, float>) {
     simd.normals32(counters, draw, whole, values.data());
   } else {

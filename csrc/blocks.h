@@ -27,11 +27,10 @@ struct BlockProblem {
   Divisor sizes[kMaxDims];  // joint dimensions, innermost first
   Divisor across, depth;    // see block_order
   int dims, inputs, rows, draws;
-  bool weights_per_sample, seed_per_sample;
+  bool weights_per_sample;
   const double* weights;  // null: the one weight is 1
-  const int64_t* seeds;
+  Streams streams;
   const int64_t* draw_numbers;
-  uint64_t first_index;
   BlockColumn columns[kMaxColumns];  // the inputs, then the outputs
 };
 
@@ -70,11 +69,9 @@ inline BlockProblem block_problem(const Problem& problem, int64_t span) {
   block.rows = problem.rows;
   block.draws = problem.draws;
   block.weights_per_sample = problem.weights_per_sample;
-  block.seed_per_sample = problem.seed_per_sample;
   block.weights = problem.weights;
-  block.seeds = problem.seeds;
+  block.streams = problem.streams;
   block.draw_numbers = problem.draw_numbers;
-  block.first_index = problem.first_index;
   if (block.groups == 0) return block;
   block.groups_a_sample = divisor(groups_a_sample);
   for (int d = 0; d < block.dims; ++d) block.sizes[d] = divisor(sizes[block.dims - 1 - d]);

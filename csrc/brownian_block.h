@@ -20,9 +20,9 @@ constexpr int kTimes = 257;
 
 struct BrownianProblem {
   int64_t batch, event, blocks_per_sample;
-  const int64_t* seeds;
-  bool seed_per_sample, integral;
-  uint64_t first_index, path;
+  Streams streams;
+  bool integral;
+  uint64_t path;
   double horizon;
   Spread spread;
   void* increments;  // (intervals, batch, event), contiguous
@@ -53,10 +53,8 @@ inline BrownianProblem brownian_problem(const std::vector<int64_t>& shape, const
   problem.batch = shape[0];
   problem.event = event_size(shape);
   problem.blocks_per_sample = (problem.event + 3) / 4;
-  problem.seeds = seeds.const_data_ptr<int64_t>();
-  problem.seed_per_sample = seeds.numel() != 1;
+  problem.streams = streams_of(seeds, first_index);
   problem.integral = integral;
-  problem.first_index = static_cast<uint64_t>(first_index);
   problem.path = static_cast<uint64_t>(path);
   problem.horizon = horizon;
   problem.spread = spread_of(horizon);
@@ -130,8 +128,7 @@ template <typename T, typename Normal>
 TORCHDIFF_INLINE void run_brownian_block(const BrownianProblem& problem, int64_t index) {
   const int64_t sample = index / problem.blocks_per_sample;
   const int64_t block = index % problem.blocks_per_sample;
-  const uint64_t seed = static_cast<uint64_t>(problem.seeds[problem.seed_per_sample ? sample : 0]);
-  const uint64_t number = problem.first_index + (problem.seed_per_sample ? 0 : static_cast<uint64_t>(sample));
+  const uint64_t seed = problem.streams.seed(sample), number = problem.streams.number(sample);
   const int64_t left = problem.event - 4 * block;
   int64_t at = sample * problem.event + 4 * block;
   Point before[4], points[4];

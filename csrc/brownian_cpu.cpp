@@ -40,12 +40,10 @@ class Walker {
   // Blocks [first, last) of all samples in a row, at most kWalkBlocks.
   void run(int64_t first, int64_t last) {
     blocks_ = static_cast<int>(last - first);
-    padded_ = (blocks_ + kGroup - 1) / kGroup * kGroup;
+    padded_ = up_to_group(blocks_);
     for (int i = 0; i < blocks_; ++i) {
-      const int64_t sample = (first + i) / problem_.blocks_per_sample;
-      counters_.block[i] = static_cast<uint32_t>((first + i) % problem_.blocks_per_sample);
-      counters_.seed[i] = static_cast<uint64_t>(problem_.seeds[problem_.seed_per_sample ? sample : 0]);
-      counters_.sample[i] = problem_.first_index + (problem_.seed_per_sample ? 0 : static_cast<uint64_t>(sample));
+      const int64_t block = first + i;
+      counters_.set(i, problem_.streams, block / problem_.blocks_per_sample, block % problem_.blocks_per_sample);
     }
     at_ = first / problem_.blocks_per_sample * problem_.event + first % problem_.blocks_per_sample * 4;
     root();

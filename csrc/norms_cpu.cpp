@@ -24,11 +24,7 @@ class Worker {
   static constexpr bool kSingle = std::is_same_v<T, float>;
 
   Worker(const Problem& problem, const Simd& simd)
-      : problem_(problem),
-        simd_(simd),
-        blocks_per_sample_((problem.event + 3) / 4),
-        seeds_(problem.seeds),
-        draws_(problem.draw_numbers) {}
+      : problem_(problem), simd_(simd), blocks_per_sample_((problem.event + 3) / 4) {}
 
   // The sum of squares of one range of lanes of a sample's column.
   double range(int64_t sample, int column, int range) {
@@ -56,11 +52,6 @@ class Worker {
   }
 
  private:
-  uint64_t seed(int64_t sample) const { return static_cast<uint64_t>(seeds_[problem_.seed_per_sample ? sample : 0]); }
-  uint64_t index(int64_t sample) const {
-    return problem_.first_index + (problem_.seed_per_sample ? 0 : static_cast<uint64_t>(sample));
-  }
-
   // `blocks` blocks of each of some samples: of a tensor `event` apart, of a draw 4 * blocks.
   const T* values(int column, int64_t sample, int samples, int64_t block, int blocks) {
     if (column < problem_.inputs) {
@@ -72,35 +63,28 @@ class Worker {
       load(problem_.layout.columns[column], problem_.layout.sizes, begin, static_cast<int>(count), buffer_);
       return buffer_;
     }
-    const uint64_t draw = static_cast<uint64_t>(draws_[column - problem_.inputs]);
+    const uint64_t draw = static_cast<uint64_t>(problem_.draw_numbers[column - problem_.inputs]);
     if constexpr (kSingle) {
       // below two groups a sample, padding each to whole groups costs more than counters for each block by itself
       if (samples == 1 || blocks >= 2 * kGroup) {
         for (int s = 0; s < samples; ++s) {
-          const Run run = {seed(sample + s), index(sample + s), static_cast<uint32_t>(block)};
-          simd_.run32(run, draw, blocks, buffer_ + 4 * blocks * s);
+          simd_.run32(run_of(problem_.streams, sample + s, block), draw, blocks, buffer_ + 4 * blocks * s);
         }
         return buffer_;
       }
     }
     int count = 0;
     for (int s = 0; s < samples; ++s) {
-      for (int b = 0; b < blocks; ++b) set_counter(count++, sample + s, block + b);
+      for (int b = 0; b < blocks; ++b) counters_.set(count++, problem_.streams, sample + s, block + b);
     }
-    const int padded = (count + kGroup - 1) / kGroup * kGroup;
-    while (count < padded) set_counter(count++, sample, block);
+    const int padded = up_to_group(count);
+    while (count < padded) counters_.set(count++, problem_.streams, sample, block);
     if constexpr (kSingle) {
       simd_.normals32(counters_, draw, padded, buffer_);
     } else {
       simd_.normals64(counters_, draw, padded, buffer_);
     }
     return buffer_;
-  }
-
-  void set_counter(int i, int64_t sample, int64_t block) {
-    counters_.seed[i] = seed(sample);
-    counters_.sample[i] = index(sample);
-    counters_.block[i] = static_cast<uint32_t>(block);
   }
 
   // The blocks of `count` elements, one to each lane; the last one may end early.
@@ -129,8 +113,6 @@ class Worker {
   const Problem& problem_;
   const Simd& simd_;
   const int64_t blocks_per_sample_;
-  const int64_t* const seeds_;
-  const int64_t* const draws_;
   double lanes_[kRange];
   T buffer_[kElements + 4 * kGroup];  // a loop may write a group beyond the chunk
   Counters counters_;

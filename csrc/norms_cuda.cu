@@ -6,10 +6,10 @@
 
 #include <algorithm>
 
-#include "convert.h"
 #include "launch_cuda.h"
 #include "normal.h"
 #include "problem.h"
+#include "vectors.h"
 
 namespace torchdiff {
 namespace {
@@ -28,10 +28,8 @@ struct LaneProblem {
   int64_t event, blocks, threads;  // elements and noise blocks of a sample; one thread a lane of a column of a sample
   int64_t sizes[kMostDims];
   int lanes, dims, inputs, columns;
-  bool seed_per_sample;
-  const int64_t* seeds;
+  Streams streams;
   const int64_t* draws;
-  uint64_t first_index;
   double* sums;  // (batch, columns, lanes)
   LaneColumn tensors[kMostTensors];
 };
@@ -46,10 +44,8 @@ LaneProblem lane_problem(const Problem& problem, double* sums) {
   lane.inputs = problem.inputs;
   lane.columns = problem.inputs + problem.draws;
   lane.threads = problem.batch * lane.columns * lane.lanes;
-  lane.seed_per_sample = problem.seed_per_sample;
-  lane.seeds = problem.seeds;
+  lane.streams = problem.streams;
   lane.draws = problem.draw_numbers;
-  lane.first_index = problem.first_index;
   lane.sums = sums;
   for (int d = 0; d < lane.dims; ++d) lane.sizes[d] = problem.layout.sizes[d];
   for (int j = 0; j < lane.inputs; ++j) {
@@ -73,16 +69,7 @@ TORCHDIFF_INLINE T element(const LaneProblem& problem, const LaneColumn& column,
       i /= problem.sizes[d];
     }
   }
-  switch (column.dtype) {
-    case ScalarType::Float:
-      return convert<T>(reinterpret_cast<const float*>(column.data)[offset]);
-    case ScalarType::Double:
-      return convert<T>(reinterpret_cast<const double*>(column.data)[offset]);
-    case ScalarType::Half:
-      return convert<T>(reinterpret_cast<const torch::headeronly::Half*>(column.data)[offset]);
-    default:
-      return convert<T>(reinterpret_cast<const torch::headeronly::BFloat16*>(column.data)[offset]);
-  }
+  return fetch_one<T>(column.data, column.dtype, static_cast<uint64_t>(offset));
 }
 
 // Neighbouring threads read neighbouring blocks. At least four thread blocks a multiprocessor: left free, ptxas aims
@@ -103,9 +90,8 @@ __global__ void __launch_bounds__(kThreads, 4) lane_kernel(const __grid_constant
           if (k < left) v[k] = element<T>(problem, problem.tensors[column], begin + k);
         }
       } else {
-        const uint64_t seed = static_cast<uint64_t>(problem.seeds[problem.seed_per_sample ? sample : 0]);
+        const uint64_t seed = problem.streams.seed(sample), number = problem.streams.number(sample);
         const uint64_t draw = static_cast<uint64_t>(problem.draws[column - problem.inputs]);
-        const uint64_t number = problem.first_index + (problem.seed_per_sample ? 0 : static_cast<uint64_t>(sample));
         box_muller<T>(block_words(seed, draw, number, static_cast<uint32_t>(block)), v);
         TORCHDIFF_UNROLL
         for (int k = 1; k < 4; ++k) v[k] = k < left ? v[k] : T{0};

@@ -7,6 +7,7 @@
 
 #include "arguments.h"
 #include "layout.h"
+#include "streams.h"
 
 namespace torchdiff {
 
@@ -17,9 +18,7 @@ struct Problem {
   bool wide;              // sums and noise are float64, because one of the inputs is
   const double* weights;  // (rows, inputs + draws) or (batch, rows, inputs + draws); null in normal, whose weight is 1
   bool weights_per_sample;
-  const int64_t* seeds;
-  bool seed_per_sample;
-  uint64_t first_index;
+  Streams streams;
   const int64_t* draw_numbers;
   std::vector<Tensor> kept;  // what the pointers point into
 };
@@ -50,28 +49,41 @@ inline std::vector<size_t> memory_order(const Tensor& tensor) {
   return order;
 }
 
+inline Streams streams_of(const Tensor& dense_seeds, int64_t first_index) {
+  return {dense_seeds.const_data_ptr<int64_t>(), dense_seeds.numel() != 1, static_cast<uint64_t>(first_index)};
+}
+
+// What all ops have in common: `inputs` tensors, then the outputs; no weights yet. Noise is float64 where an input is,
+// or where without inputs the output is.
+inline Problem noise_problem(const std::vector<Tensor>& tensors, size_t inputs, const std::vector<size_t>& order,
+                             const Tensor& seeds, int64_t first_index, const Tensor& draws) {
+  const std::vector<int64_t> shape(tensors[0].sizes().begin(), tensors[0].sizes().end());
+  Problem problem = {};
+  problem.batch = shape[0];
+  problem.event = event_size(shape);
+  problem.inputs = static_cast<int>(inputs);
+  problem.rows = static_cast<int>(tensors.size() - inputs);
+  problem.draws = static_cast<int>(draws.numel());
+  problem.layout = join(tensors, inputs, order);
+  for (size_t j = 0; j < std::max<size_t>(inputs, 1); ++j) {
+    problem.wide = problem.wide || tensors[j].scalar_type() == ScalarType::Double;
+  }
+  problem.kept = {dense(seeds), dense(draws)};
+  problem.streams = streams_of(problem.kept[0], first_index);
+  problem.draw_numbers = problem.kept[1].const_data_ptr<int64_t>();
+  return problem;
+}
+
 inline Problem affine_problem(const std::vector<Tensor>& tensors, const std::vector<Tensor>& outputs,
                               const Tensor& weights, const Tensor& seeds, int64_t first_index, const Tensor& draws) {
-  const std::vector<int64_t> shape(tensors[0].sizes().begin(), tensors[0].sizes().end());
   std::vector<Tensor> all = tensors;
   all.insert(all.end(), outputs.begin(), outputs.end());
   const bool by_sample = draws.numel() > 0 || weights.dim() == 3;
-  const std::vector<Tensor> kept = {dense(weights), dense(seeds), dense(draws)};
-  Problem problem{shape[0],
-                  event_size(shape),
-                  static_cast<int>(tensors.size()),
-                  static_cast<int>(outputs.size()),
-                  static_cast<int>(draws.numel()),
-                  join(all, tensors.size(), by_sample ? logical_order(tensors[0]) : memory_order(tensors[0])),
-                  false,
-                  kept[0].const_data_ptr<double>(),
-                  weights.dim() == 3,
-                  kept[1].const_data_ptr<int64_t>(),
-                  seeds.numel() != 1,
-                  static_cast<uint64_t>(first_index),
-                  kept[2].const_data_ptr<int64_t>(),
-                  kept};
-  for (const Tensor& tensor : tensors) problem.wide = problem.wide || tensor.scalar_type() == ScalarType::Double;
+  const auto order = by_sample ? logical_order(tensors[0]) : memory_order(tensors[0]);
+  Problem problem = noise_problem(all, tensors.size(), order, seeds, first_index, draws);
+  problem.kept.push_back(dense(weights));
+  problem.weights = problem.kept.back().const_data_ptr<double>();
+  problem.weights_per_sample = weights.dim() == 3;
   if (!by_sample) {
     // Nothing depends on the sample: one long sample spares the padding of each to whole blocks of four.
     problem.event *= problem.batch;
@@ -83,44 +95,11 @@ inline Problem affine_problem(const std::vector<Tensor>& tensors, const std::vec
 // Without outputs: norms are written by the row, whatever the layout of the tensors.
 inline Problem norms_problem(const std::vector<Tensor>& tensors, const Tensor& seeds, int64_t first_index,
                              const Tensor& draws) {
-  const std::vector<int64_t> shape(tensors[0].sizes().begin(), tensors[0].sizes().end());
-  const std::vector<Tensor> kept = {dense(seeds), dense(draws)};
-  bool wide = false;
-  for (const Tensor& tensor : tensors) wide = wide || tensor.scalar_type() == ScalarType::Double;
-  return {shape[0],
-          event_size(shape),
-          static_cast<int>(tensors.size()),
-          0,
-          static_cast<int>(draws.numel()),
-          join(tensors, tensors.size(), logical_order(tensors[0])),
-          wide,
-          nullptr,
-          false,
-          kept[0].const_data_ptr<int64_t>(),
-          seeds.numel() != 1,
-          static_cast<uint64_t>(first_index),
-          kept[1].const_data_ptr<int64_t>(),
-          kept};
+  return noise_problem(tensors, tensors.size(), logical_order(tensors[0]), seeds, first_index, draws);
 }
 
 inline Problem normal_problem(const Tensor& output, const Tensor& seeds, int64_t first_index, const Tensor& draw) {
-  const std::vector<int64_t> shape(output.sizes().begin(), output.sizes().end());
-  const std::vector<Tensor> kept = {dense(seeds), dense(draw)};
-  const bool wide = output.scalar_type() == ScalarType::Double;
-  return {shape[0],
-          event_size(shape),
-          0,
-          1,
-          1,
-          join({output}, 0, logical_order(output)),
-          wide,
-          nullptr,
-          false,
-          kept[0].const_data_ptr<int64_t>(),
-          seeds.numel() != 1,
-          static_cast<uint64_t>(first_index),
-          kept[1].const_data_ptr<int64_t>(),
-          kept};
+  return noise_problem({output}, 0, logical_order(output), seeds, first_index, draw);
 }
 
 }  // namespace torchdiff

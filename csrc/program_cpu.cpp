@@ -45,8 +45,6 @@ void Program::add(std::vector<double> weights, int inputs, int rows, std::vector
   problem.draws = static_cast<int>(item.draws.size());
   problem.wide = dtype_ == ScalarType::Double;
   problem.weights_per_sample = false;
-  problem.seed_per_sample = seeds_.size() != 1;
-  problem.first_index = first_index_;
   problem.layout.sizes = {batch_ * event_};
   problem.layout.columns.assign(static_cast<size_t>(inputs + rows), Column{nullptr, dtype_, {1}, true});
   items_.push_back(std::move(item));
@@ -59,7 +57,7 @@ void Program::run(size_t item, void* const* addresses) {
   Problem& problem = mine.problem;
   // set here, for the vectors have moved with their items since
   problem.weights = mine.weights.data();
-  problem.seeds = seeds_.data();
+  problem.streams = {seeds_.data(), seeds_.size() != 1, first_index_};
   problem.draw_numbers = mine.draws.data();
   for (size_t j = 0; j < problem.layout.columns.size(); ++j) {
     problem.layout.columns[j].data = static_cast<char*>(addresses[j]);

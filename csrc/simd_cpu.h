@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "streams.h"
 #include "weight.h"
 
 namespace torchdiff {
@@ -12,11 +13,19 @@ constexpr int kBlocks = 256;  // noise blocks of one chunk: 4 KiB of float32 a c
 constexpr int kElements = 4 * kBlocks;  // elements of one chunk
 constexpr int kGroup = 16;  // blocks that a loop makes at once, at most: it may write so many beyond the last
 
+inline int up_to_group(int blocks) { return (blocks + kGroup - 1) / kGroup * kGroup; }
+
 // The counters of blocks that may belong to many samples.
 struct Counters {
   uint64_t seed[kBlocks];
   uint64_t sample[kBlocks];
   uint32_t block[kBlocks];
+
+  void set(int i, const Streams& streams, int64_t in_sample, int64_t in_block) {
+    seed[i] = streams.seed(in_sample);
+    sample[i] = streams.number(in_sample);
+    block[i] = static_cast<uint32_t>(in_block);
+  }
 };
 
 // The counters of blocks that follow one another in one sample.
@@ -24,6 +33,10 @@ struct Run {
   uint64_t seed, sample;
   uint32_t block;
 };
+
+inline Run run_of(const Streams& streams, int64_t sample, int64_t block) {
+  return {streams.seed(sample), streams.number(sample), static_cast<uint32_t>(block)};
+}
 
 // The column pointers and weights of a row; column 0 is the state.
 template <typename T, typename W>
