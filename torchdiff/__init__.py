@@ -19,7 +19,23 @@ if TYPE_CHECKING:
     from torchdiff.plans import Plan
     from torchdiff.sampler import Sampler
     from torchdiff.sampling import Samples, sample
-    from torchdiff.sde import CLD, VE, VP, Flow, Level, LinearSDE, ScalarSDE
+    from torchdiff.sde import (
+        CLD,
+        EDM,
+        VE,
+        VP,
+        BetaSDE,
+        Cosine,
+        DiscreteVP,
+        DriftSDE,
+        Flow,
+        Level,
+        LinearSDE,
+        MarginalSDE,
+        MatrixSDE,
+        ScalarSDE,
+        SubVP,
+    )  # fmt: skip
     from torchdiff.solvers import AffineSolver, Carry, Chain, Solver, Span
 
 __version__ = "0.1.0"
@@ -35,7 +51,10 @@ _LAZY = {
     "torchdiff.planner": ("plan",),
     "torchdiff.plans": ("Plan",),
     "torchdiff.denoiser": ("wrap", "Denoiser"),
-    "torchdiff.sde": ("CLD", "VE", "VP", "Flow", "Level", "LinearSDE", "ScalarSDE"),
+    "torchdiff.sde": (
+        *("CLD", "EDM", "VE", "VP", "BetaSDE", "Cosine", "DiscreteVP", "DriftSDE", "Flow", "Level", "LinearSDE"),
+        *("MarginalSDE", "MatrixSDE", "ScalarSDE", "SubVP"),
+    ),
     "torchdiff.solvers": ("AffineSolver", "Carry", "Chain", "Solver", "Span"),
 }
 _HOME = {name: module for module, names in _LAZY.items() for name in names}
@@ -60,6 +79,7 @@ __all__ = [  # noqa: RUF022  # by what they are for
     "sample", "Samples", "Sampler", "plan", "Plan", "wrap", "Denoiser", "noise", "gaussian",
     "register_sde", "register_solver", "register_grid", "get_sde", "get_solver", "get_grid",
     "list_sdes", "list_solvers", "list_grids",
-    "Level", "LinearSDE", "ScalarSDE", "VP", "VE", "CLD", "Flow",
+    "Level", "LinearSDE", "ScalarSDE", "VP", "SubVP", "Cosine", "DiscreteVP", "VE", "EDM", "Flow", "CLD",
+    "BetaSDE", "DriftSDE", "MarginalSDE", "MatrixSDE",
     "Solver", "AffineSolver", "Chain", "Carry", "Span",
 ]  # fmt: skip

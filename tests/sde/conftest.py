@@ -14,6 +14,12 @@ VARIANTS = (
     "cld:beta=5,slope=-3",
     "cld:mass=1,beta=1",
     "cld:gamma=0",
+    "sub_vp:beta_0=0.2,beta_1=15",
+    "cosine:s=0,t_max=0.99",
+    "ddpm:schedule=scaled_linear",
+    # 16: the times of the tests lie 8e-3 from every knot of the spline, as far as numeric derivatives reach
+    "ddpm:schedule=cosine,count=16,beta_end=0.7",
+    "ddpm:count=16,beta_start=0.05,beta_end=0.6,zero_snr=true,t_max=0.99",
 )
 
 

@@ -12,7 +12,7 @@ from torchdiff.sde import Flow, ScalarSDE
 METHODS = ("level", "drift", "noise", "prior")
 
 
-@pytest.mark.parametrize("bad", [-1e-9, -1.0, 1.5, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("bad", [-1e-9, -1.0, 150.0, math.nan, math.inf, -math.inf])
 def test_times_outside_are_named(sde, bad):
     """A time outside [0, t_max] or nan raises OptionError with the value, from every method that takes one."""
     calls = [lambda name=name: getattr(sde, name)(bad) for name in METHODS]
@@ -28,8 +28,8 @@ def test_reversed_spans_are_named(sde):
         sde.transition(0.5, 0.25)
 
 
-@pytest.mark.parametrize("option", ["t_min=-1", "t_min=1", "t_max=0", "t_min=nan", "t_max=nan", "t_max=inf"])
-@pytest.mark.parametrize("name", ["vp", "ve", "flow", "cld"])
+@pytest.mark.parametrize("option", ["t_min=-1", "t_min=80", "t_max=0", "t_min=nan", "t_max=nan", "t_max=inf"])
+@pytest.mark.parametrize("name", ["vp", "sub_vp", "cosine", "ddpm", "ve", "edm", "flow", "cld"])
 def test_ranges_that_are_none_are_refused(name, option):
     """0 <= t_min < t_max < infinity, or OptionError."""
     with pytest.raises(OptionError):
@@ -43,6 +43,9 @@ def test_ranges_that_are_none_are_refused(name, option):
         *("ve:sigma_min=0", "ve:sigma_min=50", "ve:sigma_min=nan", "ve:sigma_max=inf", "ve:sigma_max=0.001"),
         *("cld:mass=0", "cld:mass=nan", "cld:mass=inf", "cld:gamma=-0.1", "cld:gamma=nan", "cld:beta=0"),
         *("cld:beta=nan", "cld:slope=-4", "cld:slope=nan", "cld:beta=1,slope=-2", "flow:t_max=1.5"),
+        *("sub_vp:beta_0=0", "sub_vp:beta_0=30", "cosine:s=-0.1", "cosine:t_max=1.1", "cosine:s=nan", "ddpm:t_max=1.1"),
+        *("ddpm:schedule=square", "ddpm:count=3", "ddpm:beta_end=1", "ddpm:beta_start=0", "ddpm:betas=0.1 0.2 0.3"),
+        *("ddpm:betas=0.1 0.2 x 0.3", "ddpm:betas=0.1 0.2 1 0.3", "ddpm:betas=0.1 0.9 0.001 0.9 0.001 0.9"),
     ],
 )
 def test_options_that_make_no_process_are_refused(spec):

@@ -152,3 +152,12 @@ class ScalarSDE(LinearSDE):
 
     def prior(self, t: float) -> Mat:
         return Mat([[self.sigma(self.check_time(t))]])
+
+
+def stays(sde: LinearSDE, law: Mat, t: float) -> bool:
+    """Whether F and G at t leave the covariance `law` as it is, to 1e-9 of what each of them does to it."""
+    drift, noise = sde.drift(t), sde.noise(t)
+    along, fresh = drift @ law, noise @ noise.T
+    change = along + along.T + fresh
+    scale = max(abs(v) for part in (along, fresh) for row in part for v in row)
+    return max(abs(v) for row in change for v in row) <= 1e-9 * scale

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torchdiff.blocks import Mat
-from torchdiff.errors import OptionError
 from torchdiff.registry import SDES
-from torchdiff.sde.base import Level, ScalarSDE
+from torchdiff.sde.base import Level
+from torchdiff.sde.linear_beta import LinearBeta
 
 
 @SDES.register("vp")
 @dataclass(frozen=True)
-class VP(ScalarSDE):
+class VP(LinearBeta):
     """Variance-preserving process: Ornstein-Uhlenbeck with linear beta.
 
         dx = -beta(t)/2 x dt + sqrt(beta(t)) dw,   beta(t) = beta_0 + t (beta_1 - beta_0)
@@ -24,25 +25,7 @@ class VP(ScalarSDE):
     Source: Song et al. 2021, arXiv:2011.13456, eqs. 11, 29 and 33.
     """
 
-    beta_0: float = 0.1
-    beta_1: float = 20.0
-    t_min: float = 1e-3
-    t_max: float = 1.0
-
-    def __post_init__(self) -> None:
-        self.check_range()
-        if not 0.0 < self.beta_0 <= self.beta_1 < math.inf:
-            raise OptionError(f"vp needs 0 < beta_0 <= beta_1, got beta_0 = {self.beta_0!r}, beta_1 = {self.beta_1!r}")
-
-    def beta(self, t: float) -> float:
-        return self.beta_0 + t * (self.beta_1 - self.beta_0)
-
-    def clock(self, start: float, end: float) -> float:
-        """The integral of beta over [start, end], by factors: no digits are lost where the span is short."""
-        return (end - start) * (self.beta_0 + 0.5 * (self.beta_1 - self.beta_0) * (start + end))
-
-    def alpha(self, t: float) -> float:
-        return math.exp(-0.5 * self.clock(0.0, t))
+    name: ClassVar[str] = "vp"
 
     def sigma(self, t: float) -> float:
         return math.sqrt(-math.expm1(-self.clock(0.0, t)))
@@ -58,9 +41,7 @@ class VP(ScalarSDE):
         less = math.exp(-abs(half_log_snr)) * more
         alpha, sigma = (more, less) if half_log_snr > 0.0 else (less, more)
         clock = math.log1p(odds) + max(0.0, -2.0 * half_log_snr)  # e^B = 1 / alpha^2
-        root = math.sqrt(self.beta_0**2 + 2.0 * (self.beta_1 - self.beta_0) * clock)
-        t = self.settle(2.0 * clock / (self.beta_0 + root), half_log_snr)
-        return Level(t, alpha, sigma)
+        return Level(self.settle(self.time_at(clock), half_log_snr), alpha, sigma)
 
     def drift(self, t: float) -> Mat:
         return Mat([[-0.5 * self.beta(self.check_time(t))]])

@@ -71,6 +71,9 @@ class Solver(ABC):
         """The solvers that act one after the other in each interval, each with its own past and its own draws."""
         return (self,)
 
+    def check(self, sde: LinearSDE) -> None:  # noqa: B027  # most formulas need no more than the class that they accept
+        """Raises IncompatibleError for an SDE of the class `accepts` on which the formula is not right all the same."""
+
     @abstractmethod
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
         """x at span.nxt from x at span.cur: the new x, or Carry(x, memo).
@@ -102,6 +105,7 @@ def check_fit(solver: Solver, sde: LinearSDE) -> None:
                 f"solver {part!r} needs a {part.accepts.__name__}, got {sde!r}; "
                 f"solvers for it: {', '.join(fitting(sde))}"
             )
+        part.check(sde)
 
 
 def fitting(sde: LinearSDE) -> list[str]:
@@ -112,6 +116,8 @@ def fitting(sde: LinearSDE) -> list[str]:
 def _fits(name: str, sde: LinearSDE) -> bool:
     try:
         parts = SOLVERS.get(name).parts() if SOLVERS.find(name) is not None else ()
+        for part in parts:
+            part.check(sde)
         return bool(parts) and parts[-1].moves and all(isinstance(sde, part.accepts) for part in parts)
     except TorchdiffError:  # a plugin of two distributions, or one whose options have no default, is not a suggestion
         return False

@@ -1,4 +1,4 @@
-"""Symmetric splitting for critically damped Langevin dynamics."""
+"""Symmetric splitting for Langevin dynamics of any number of blocks."""
 
 from __future__ import annotations
 
@@ -6,40 +6,70 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torchdiff.blocks import Blocks, Mat
+from torchdiff.errors import IncompatibleError
 from torchdiff.registry import SOLVERS
-from torchdiff.sde.base import Level, LinearSDE
-from torchdiff.sde.cld import CLD
+from torchdiff.sde.base import Level, LinearSDE, stays
 from torchdiff.solvers.base import AffineSolver, Noise, Predict, Span
-
-FLIP = Mat.diag(1.0, -1.0)  # reversing time turns the velocity round
 
 
 @SOLVERS.register("sscs")
 @dataclass(frozen=True)
 class SSCS(AffineSolver):
-    """Symmetric splitting CLD sampler: half an exact Langevin step, a score step, half an exact Langevin step.
+    """Symmetric splitting sampler: half an exact Langevin step, a score step, half an exact Langevin step.
 
-        A: the reverse-time process of the stationary law, (x, v) <- J E J (x, v) + J L z over half the interval
-        S: v <- v + 2 Gamma beta(t_cur) (score_v(x, v; t_cur) + v / M) dt
+        A: the reverse-time process of the stationary law N(0, S) over half the interval, exactly
+        S: x <- x + G G^T (score(x; t_cur) + S^-1 x) dt
 
-    E and L are the forward kernel's mean map and Cholesky factor over the same times, J = diag(1, -1). Each half
-    uses its own half of the interval, so beta may vary. The score step is Euler's: order 1.
+    For CLD S = diag(1, M), and step S moves v by 2 Gamma beta (score_v + v / M) dt. Each half of A uses its own half of
+    the interval, so beta may vary. The score step is Euler's: order 1. Any SDE of several blocks whose prior is
+    stationary fits.
+    Raises IncompatibleError for an SDE of one block, and one without a stationary prior.
     Source: Dockhorn et al. 2022, arXiv:2112.07068, algorithm 1 and appendix D; its code takes both halves at one clock.
     """
 
     order: ClassVar[float] = 1.0
-    accepts: ClassVar[type[LinearSDE]] = CLD
+
+    def check(self, sde: LinearSDE) -> None:
+        if sde.blocks == 1:
+            raise IncompatibleError(
+                f"sscs splits position from velocity, {sde!r} has one block; ddpm and ddim are its kind"
+            )
+        for t in (sde.t_min, 0.5 * (sde.t_min + sde.t_max), sde.t_max):
+            prior = sde.prior(t)
+            if prior != sde.prior(sde.t_max) or not stays(sde, prior @ prior.T, t):
+                raise IncompatibleError(
+                    f"sscs needs an SDE that leaves its prior as it is, F S + S F^T + G G^T = 0 at all times, "
+                    f"and {sde!r} does not at t = {t:g}; use euler_maruyama or ode"
+                )
 
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
         cur, nxt, sde = span.cur, span.nxt, span.sde
-        assert isinstance(sde, CLD)
         middle = sde.level(0.5 * (cur.t + nxt.t))
+        prior = sde.prior(cur.t)
 
         def langevin(x: Blocks, start: Level, end: Level) -> Blocks:
-            mean, factor = sde.transition(end.t, start.t)
-            return (FLIP @ mean @ FLIP) @ x + (FLIP @ factor) @ noise(start, end)
+            mean, factor = reversed_kernel(*sde.transition(end.t, start.t), prior)
+            return mean @ x + factor @ noise(start, end)
 
         x = langevin(x, cur, middle)
-        push = 2.0 * sde.friction * sde.rate(cur.t) * (cur.t - nxt.t)
-        x = x + Mat.diag(0.0, push) @ (predict(x, cur).score + Mat.diag(0.0, 1.0 / sde.mass) @ x)
+        diffusion = sde.noise(cur.t)
+        push = (diffusion @ diffusion.T) * (cur.t - nxt.t)
+        x = x + push @ predict(x, cur).score + (push @ _inverse(prior @ prior.T)) @ x
         return langevin(x, middle, nxt)
+
+
+def reversed_kernel(mean: Mat, factor: Mat, prior: Mat) -> tuple[Mat, Mat]:
+    """Mean map and Cholesky factor of the time-reversed process of the stationary law N(0, S), S = prior prior^T.
+
+    In coordinates in which S is 1, the forward map E and covariance Q = 1 - E E^T become E^T and 1 - E^T E = E^-1 Q E,
+    which loses no digits where the span is short.
+    """
+    back = _inverse(prior)
+    white, spread = back @ mean @ prior, back @ factor
+    cov = white.solve(spread @ spread.T @ white)
+    cov = prior @ ((cov + cov.T) * 0.5) @ prior.T
+    return prior @ white.T @ back, cov.cholesky()
+
+
+def _inverse(matrix: Mat) -> Mat:
+    return matrix.solve(Mat.diag(*[1.0] * len(matrix)))

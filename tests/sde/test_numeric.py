@@ -1,0 +1,107 @@
+"""Processes given by a user's functions agree with the closed forms of the same process."""
+
+import math
+
+import numpy as np
+import pytest
+
+from torchdiff.errors import OptionError
+from torchdiff.registry import SDES
+from torchdiff.sde import BetaSDE, DriftSDE, MarginalSDE, MatrixSDE
+
+BOUND = 1e-10  # what is promised; measured: 9e-11 for alpha' of `cosine` by differences, below 1e-11 elsewhere
+SCALARS = ["vp", "sub_vp", "cosine", "ve", "edm", "flow:t_max=0.99", "ddpm"]
+PRESERVING = ["vp", "cosine", "ddpm"]
+
+
+def by_beta(exact):
+    return BetaSDE(lambda t: exact.noise(t)[0][0] ** 2, exact.t_min, exact.t_max)
+
+
+def by_drift(exact):
+    return DriftSDE(lambda t: exact.drift(t)[0][0], lambda t: exact.noise(t)[0][0], exact.t_min, exact.t_max)
+
+
+def by_marginals(exact):
+    return MarginalSDE(exact.alpha, exact.sigma, exact.t_min, exact.t_max)
+
+
+CASES = [
+    *((by_beta, name) for name in PRESERVING),
+    *((by_drift, name) for name in SCALARS if name != "ve"),  # from t = 0 its f and g make it without its floor
+    *((by_marginals, name) for name in SCALARS),
+]
+
+
+def close(got, wanted, scale=None, bound=BOUND):
+    assert abs(got - wanted) <= bound * abs(scale or wanted), (got, wanted)
+
+
+@pytest.mark.parametrize(("make", "name"), CASES)
+def test_numeric_kinds_are_the_closed_forms(make, name):
+    """alpha, sigma, their rates, drift, diffusion, the inverse and transitions, spans of 1e-9 included, to 1e-10."""
+    exact = SDES.get(name)
+    numeric = make(exact)
+    for part in (1e-8, 1e-5, 1e-3, 0.02, 0.1, 0.3, 0.7, 0.97):
+        t = part * exact.t_max
+        close(numeric.alpha(t), exact.alpha(t))
+        close(numeric.sigma(t), exact.sigma(t))
+        falling, rising = exact.rates(t)
+        close(numeric.rates(t)[0], falling, falling or 1.0 / exact.t_max)
+        # sigma' = F sigma + G^2 / 2 sigma: the two cancel where sigma nears 1, so the scale is theirs
+        close(numeric.rates(t)[1], rising, max(abs(rising), abs(exact.drift(t)[0][0]) * exact.sigma(t)))
+        close(numeric.drift(t)[0][0], exact.drift(t)[0][0], exact.drift(t)[0][0] or 1.0 / exact.t_max)
+        close(numeric.noise(t)[0][0], exact.noise(t)[0][0])
+        level = exact.level(t)
+        found = numeric.at(level.half_log_snr)
+        close(found.alpha / found.sigma, level.alpha / level.sigma)
+        for span in (1e-9, 1e-4, 0.02):
+            end = t + span * exact.t_max
+            for got, wanted in zip(numeric.transition(t, end), exact.transition(t, end), strict=True):
+                close(got[0][0], wanted[0][0])
+
+
+@pytest.mark.parametrize("name", ["cld", "cld:beta=0.1,slope=6.9", "cld:mass=1,beta=1,gamma=0"])
+def test_matrices_give_cld(name):
+    """Levels and transitions of MatrixSDE from CLD's own F and G are CLD's, each Cholesky entry to 1e-10 relatively."""
+    exact = SDES.get(name)
+    numeric = MatrixSDE(exact.drift, exact.noise, start=(exact.gamma * exact.mass,))
+    pairs = [(numeric.level(t)[1:], exact.level(t)[1:]) for t in (1e-8, 1e-6, 1e-4, 1e-2, 0.1, 0.5, 1.0)]
+    for start in (0.0, 1e-3, 0.2, 0.7):
+        pairs += [(numeric.transition(start, start + d), exact.transition(start, start + d)) for d in (1e-9, 1e-3, 0.3)]
+    for got, wanted in pairs:
+        np.testing.assert_allclose(got[0], wanted[0], rtol=0.0, atol=BOUND)  # entries of order 1, some of them 0
+        np.testing.assert_allclose(got[1], wanted[1], rtol=BOUND, atol=1e-300)
+    np.testing.assert_allclose(numeric.prior(1.0), exact.prior(1.0), rtol=0.0, atol=1e-12)
+
+
+def test_what_has_no_stationary_law_starts_from_its_own_noise():
+    """The prior is the stationary law where F and G have one at all times, else the noise of the level."""
+    moving = MatrixSDE(lambda t: [[0, 1], [-1, -2]], lambda t: [[0, 0], [0, 2.0 + t]])
+    assert moving.prior(1.0) == moving.level(1.0).sigma
+    still = MatrixSDE(lambda t: [[0, 1], [-1, -2]], lambda t: [[0, 0], [0, 2.0]])
+    np.testing.assert_allclose(still.prior(1.0), np.eye(2), atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: BetaSDE(lambda t: -1.0).level(0.5), "beta(t) must not be negative"),
+        (lambda: BetaSDE(lambda t: math.nan).level(0.5), "finite number on the whole range"),
+        (lambda: BetaSDE(lambda t: "x").level(0.5), "finite number on the whole range"),
+        (lambda: DriftSDE(lambda t: -1.0, lambda t: math.inf).level(0.5), "g(t) must be a finite number"),
+        (lambda: MarginalSDE(lambda t: 0.5, lambda t: t).level(0.5), "alpha(0) must be 1"),
+        (lambda: MarginalSDE(lambda t: 1.0, lambda t: 1.0 - t).level(0.5), "alpha / sigma must fall"),
+        (lambda: MarginalSDE(lambda t: 1.0, lambda t: -t).level(0.5), "sigma(t) must not be negative"),
+        (lambda: MatrixSDE(lambda t: [[1.0]], lambda t: [[1.0]]).level(0.5), "2 rows of 2 numbers"),
+        (lambda: MatrixSDE(lambda t: 3, lambda t: [[1.0]]).level(0.5), "2 rows of 2 numbers"),
+        (lambda: MatrixSDE(lambda t: [[0, 1], [0, math.nan]], lambda t: [[0, 0], [0, 1]]).level(0.5), "F(t) must be"),
+        (lambda: MatrixSDE(lambda t: [[0]], lambda t: [[0]], start=(1.0, 2.0)), "variances of the 1 blocks"),
+        (lambda: BetaSDE(lambda t: 1.0, t_min=2.0), "t_min < t_max"),
+    ],
+)
+def test_functions_that_make_no_process_are_named(make, says):
+    """A function that returns what no process has is one OptionError that names it and the value."""
+    with pytest.raises(OptionError) as error:
+        make()
+    assert says in str(error.value)
