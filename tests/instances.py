@@ -10,12 +10,15 @@ from torchdiff import get_sde, get_solver, list_sdes, list_solvers
 from torchdiff.errors import IncompatibleError
 from torchdiff.solvers.base import check_fit
 
+SDE_VARIANTS = {
+    "flow": ["flow:t_min=0.02,t_max=0.98"],
+    "cld": ["cld:beta=0.1,slope=6.9", "cld:mass=1,beta=1,t_max=3"],
+    "ddpm": ["ddpm:zero_snr=true"],
+}
 VARIANTS = {
     "ddim": ["ddim:eta=0.5", "ddim:eta=1"],
     "ddpm": ["ddpm:variance=fixed_large"],
     "ode": ["ode:method=euler"],
-    "flow": ["flow:t_min=0.02,t_max=0.98"],
-    "cld": ["cld:beta=0.1,slope=6.9", "cld:mass=1,beta=1,t_max=3"],
     "langevin": ["langevin:repeat=2"],
     "predictor_corrector": [
         "predictor_corrector:predictor=dpmpp_2m,corrector=(ald:repeat=2)",
@@ -24,8 +27,8 @@ VARIANTS = {
 }
 
 
-def specs(names: list[str]) -> list[str]:
-    return [spec for name in names for spec in (name, *VARIANTS.get(name, []))]
+def specs(names: list[str], variants: dict[str, list[str]]) -> list[str]:
+    return [spec for name in names for spec in (name, *variants.get(name, []))]
 
 
 def fits(solver: str, sde: str) -> bool:
@@ -36,8 +39,8 @@ def fits(solver: str, sde: str) -> bool:
     return True
 
 
-SDE_SPECS = specs(list_sdes())
-SOLVER_SPECS = specs(list_solvers())
+SDE_SPECS = specs(list_sdes(), SDE_VARIANTS)
+SOLVER_SPECS = specs(list_solvers(), VARIANTS)
 PAIRS = [(solver, sde) for sde in SDE_SPECS for solver in SOLVER_SPECS if fits(solver, sde)]
 MOVERS = [(solver, sde) for solver, sde in PAIRS if get_solver(solver).parts()[-1].moves]
 

@@ -353,7 +353,7 @@ def test_list_names_everything_with_options(capsys):
     names = [*torchdiff.list_sdes(), *torchdiff.list_solvers(), *torchdiff.list_grids()]
     for name in names:
         assert any(line.startswith(f"  {name} ") for line in lines)
-    assert any(line.split()[:5] == ["ddim", "eta=0.0", "1", "1", "flow"] for line in lines)
+    assert any(line.split()[:5] == ["ddim", "eta=0.0", "1", "1", "one-block"] for line in lines)
     assert main(["list", "--json"]) == 0
     assert [row["name"] for row in json.loads(capsys.readouterr().out)] == names
     assert main(["list", "solvers", "d*", "--json"]) == 0

@@ -379,7 +379,7 @@ BAD_CALLS = [
     (dict(net=lambda x, t: (x, x)), NetworkError, "tuple at t = 1"),
     (dict(net=lambda x, t: x.long()), NetworkError, "int64"),
     (dict(net=torchdiff.wrap(None, "eps"), prediction=None), OptionError, "no network"),
-    (dict(solver="sscs"), IncompatibleError, "CLD"),
+    (dict(solver="sscs"), IncompatibleError, "more than one block"),
 ]
 
 

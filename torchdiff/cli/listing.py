@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torchdiff.errors import TorchdiffError, UnknownNameError, shown
 from torchdiff.options import REQUIRED
 from torchdiff.registry import GRIDS, SDES, SOLVERS, Registry
+
+if TYPE_CHECKING:
+    from torchdiff.sde import LinearSDE
+    from torchdiff.solvers import Solver
 
 KINDS = {"sdes": SDES, "solvers": SOLVERS, "grids": GRIDS}
 
@@ -50,10 +54,15 @@ def _solver_facts(name: str) -> dict[str, Any]:
         solver = SOLVERS.get(cls)
     except TorchdiffError:  # it cannot be built without options
         return {}
-    needs = [part.accepts for part in solver.parts()]
-    classes = ((sde, SDES.find(sde)) for sde in SDES)
-    fits = [sde for sde, known in classes if known is not None and all(issubclass(known, need) for need in needs)]
-    return {"order": solver.order, "calls": solver.calls, "sdes": fits}
+    known = {sde: SDES.get(sde) for sde in SDES if SDES.find(sde) is not None}
+    fits = [sde for sde, process in known.items() if _fits(solver, process)]
+    scalar = [sde for sde, process in known.items() if process.blocks == 1]
+    runs = {tuple(known): "all", tuple(scalar): "one-block", tuple(sorted({*known} - {*scalar})): "blocks"}
+    return {"order": solver.order, "calls": solver.calls, "sdes": fits, "on": runs.get(tuple(fits), ", ".join(fits))}
+
+
+def _fits(solver: Solver, sde: LinearSDE) -> bool:
+    return all(isinstance(sde, part.accepts) and part.needs(sde) is None for part in solver.parts())
 
 
 def _table(kind: str, rows: list[dict[str, Any]]) -> str:
@@ -64,7 +73,7 @@ def _table(kind: str, rows: list[dict[str, Any]]) -> str:
         facts = []
         if kind == "solvers":
             order = "-" if row.get("order") is None else f"{row['order']:g}"
-            facts = [order, str(row.get("calls", "-")), " ".join(row.get("sdes", ["-"]))]
+            facts = [order, str(row.get("calls", "-")), row.get("on", "-")]
         what = row["summary"] if row["source"] == "built-in" else f"{row['summary']} [{row['source']}]"
         lines.append([row["name"], options, *facts, what])
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]

@@ -38,7 +38,7 @@ class DiscreteVP(ScalarSDE):
     schedule: "linear" from beta_start to beta_end (1e-4, 0.02), "scaled_linear" (squares of an even grid of roots;
     0.00085,
               0.012), "cosine" (alpha-bar = cos^2((t + 0.008) / 1.008 pi/2), no beta above beta_end = 0.999).
-    count:    N. betas: a table of one's own, as numbers or as text with blanks between; it takes the place of the rest.
+    count:    N; t_min is 1 / N by default, the first own time. betas: a table of one's own, as numbers or as text with blanks between; it takes the place of the rest.
     zero_snr: alpha is shifted and scaled so that it is 0 at t = 1 and alpha(t_0) stays; drift, diffusion and "eps"
     networks
               are infinite there.
@@ -55,7 +55,7 @@ class DiscreteVP(ScalarSDE):
     count: int = 1000
     zero_snr: bool = False
     betas: str | Sequence[float] | None = None
-    t_min: float | None = None
+    t_min: float = 1e-3
     t_max: float = 1.0
 
     def __post_init__(self) -> None:
@@ -67,7 +67,7 @@ class DiscreteVP(ScalarSDE):
             raise OptionError(f"ddpm: schedule is one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
         if not isinstance(self.count, int) or self.count < 4:
             raise OptionError(f"ddpm needs 4 betas at least, got count = {self.count!r}")
-        if self.t_min is None:
+        if self.t_min == DiscreteVP.t_min and self.count != 1000:
             object.__setattr__(self, "t_min", 1.0 / self.count)
         self.check_range()
         if self.t_max > 1.0:

@@ -71,8 +71,9 @@ class Solver(ABC):
         """The solvers that act one after the other in each interval, each with its own past and its own draws."""
         return (self,)
 
-    def check(self, sde: LinearSDE) -> None:  # noqa: B027  # most formulas need no more than the class that they accept
-        """Raises IncompatibleError for an SDE of the class `accepts` on which the formula is not right all the same."""
+    def needs(self, sde: LinearSDE) -> str | None:
+        """What the formula needs beside an SDE of the class `accepts` and this one has not; None where it has all."""
+        return None
 
     @abstractmethod
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
@@ -100,12 +101,11 @@ def check_fit(solver: Solver, sde: LinearSDE) -> None:
             f"comes last; try predictor_corrector:predictor=ddpm,corrector=langevin"
         )
     for part in solver.parts():
-        if not isinstance(sde, part.accepts):
+        missing = f"a {part.accepts.__name__}" if not isinstance(sde, part.accepts) else part.needs(sde)
+        if missing is not None:
             raise IncompatibleError(
-                f"solver {part!r} needs a {part.accepts.__name__}, got {sde!r}; "
-                f"solvers for it: {', '.join(fitting(sde))}"
+                f"solver {part!r} needs {missing}, got {sde!r}; solvers for it: {', '.join(fitting(sde))}"
             )
-        part.check(sde)
 
 
 def fitting(sde: LinearSDE) -> list[str]:
@@ -116,8 +116,7 @@ def fitting(sde: LinearSDE) -> list[str]:
 def _fits(name: str, sde: LinearSDE) -> bool:
     try:
         parts = SOLVERS.get(name).parts() if SOLVERS.find(name) is not None else ()
-        for part in parts:
-            part.check(sde)
-        return bool(parts) and parts[-1].moves and all(isinstance(sde, part.accepts) for part in parts)
+        fits = all(isinstance(sde, part.accepts) and part.needs(sde) is None for part in parts)
+        return bool(parts) and parts[-1].moves and fits
     except TorchdiffError:  # a plugin of two distributions, or one whose options have no default, is not a suggestion
         return False

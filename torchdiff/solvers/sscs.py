@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torchdiff.blocks import Blocks, Mat
-from torchdiff.errors import IncompatibleError
 from torchdiff.registry import SOLVERS
 from torchdiff.sde.base import Level, LinearSDE, stays
 from torchdiff.solvers.base import AffineSolver, Noise, Predict, Span
@@ -23,24 +22,19 @@ class SSCS(AffineSolver):
     For CLD S = diag(1, M), and step S moves v by 2 Gamma beta (score_v + v / M) dt. Each half of A uses its own half of
     the interval, so beta may vary. The score step is Euler's: order 1. Any SDE of several blocks whose prior is
     stationary fits.
-    Raises IncompatibleError for an SDE of one block, and one without a stationary prior.
     Source: Dockhorn et al. 2022, arXiv:2112.07068, algorithm 1 and appendix D; its code takes both halves at one clock.
     """
 
     order: ClassVar[float] = 1.0
 
-    def check(self, sde: LinearSDE) -> None:
+    def needs(self, sde: LinearSDE) -> str | None:
         if sde.blocks == 1:
-            raise IncompatibleError(
-                f"sscs splits position from velocity, {sde!r} has one block; ddpm and ddim are its kind"
-            )
+            return "more than one block, position and velocity"
         for t in (sde.t_min, 0.5 * (sde.t_min + sde.t_max), sde.t_max):
             prior = sde.prior(t)
             if prior != sde.prior(sde.t_max) or not stays(sde, prior @ prior.T, t):
-                raise IncompatibleError(
-                    f"sscs needs an SDE that leaves its prior as it is, F S + S F^T + G G^T = 0 at all times, "
-                    f"and {sde!r} does not at t = {t:g}; use euler_maruyama or ode"
-                )
+                return "a prior that the SDE leaves as it is, F S + S F^T + G G^T = 0 at all times"
+        return None
 
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
         cur, nxt, sde = span.cur, span.nxt, span.sde
