@@ -38,7 +38,8 @@ class DiscreteVP(ScalarSDE):
     schedule: "linear" from beta_start to beta_end (1e-4, 0.02), "scaled_linear" (squares of an even grid of roots;
     0.00085,
               0.012), "cosine" (alpha-bar = cos^2((t + 0.008) / 1.008 pi/2), no beta above beta_end = 0.999).
-    count:    N; t_min is 1 / N by default, the first own time. betas: a table of one's own, as numbers or as text with blanks between; it takes the place of the rest.
+    count:    N; t_min is 1 / N by default, the first own time.
+    betas:    a table of one's own, as numbers or as text with blanks between; it takes the place of the rest.
     zero_snr: alpha is shifted and scaled so that it is 0 at t = 1 and alpha(t_0) stays; drift, diffusion and "eps"
     networks
               are infinite there.
