@@ -29,17 +29,15 @@ def main(file: str, target: str, kind: str, *sdes: str) -> None:
         try:
             thing = load(target, kind or None)
         except TorchdiffError as error:
-            tell(
-                "finding", *Finding(IMPORT, target, type(error).__name__, "a class or an object", "FAILED", str(error))
-            )
+            tell("finding", *Finding(IMPORT, target, type(error).__name__, "a class or an object", FAILED, str(error)))
             tell("end", kind or "plugin", target)
             return
 
         def see(law: str, finding: Finding | None) -> None:
             tell("begin", law) if finding is None else tell("finding", *finding)
 
-        report: Report = (
-            check_sde(thing, see) if isinstance(thing, LinearSDE) else check_solver(thing, sdes or None, see)
+        report = (
+            check_sde(thing, see=see) if isinstance(thing, LinearSDE) else check_solver(thing, sdes or None, see=see)
         )
         tell("end", report.kind, report.subject)
 
