@@ -28,7 +28,12 @@ def _difference(function: Callable[[float], Any], t: float, step: float) -> Any:
 
 
 def integral(function: Callable[[float], Any], low: float, high: float) -> Any:
-    """The integral of a smooth function of t by Gauss-Legendre with 8 nodes, exact for polynomials of degree 15."""
-    nodes, weights = np.polynomial.legendre.leggauss(8)
-    half = 0.5 * (high - low)
-    return half * sum(w * np.asarray(function(low + half * (1.0 + x))) for x, w in zip(nodes, weights, strict=True))
+    """The integral of a smooth function of t from its values at the 8 nodes of Gauss and Legendre.
+
+    The weights are those of the nodes as they were rounded, so that a span of a few thousand ulp keeps all digits;
+    exact for polynomials of degree 7.
+    """
+    nodes = [low + 0.5 * (high - low) * (1.0 + x) for x in np.polynomial.legendre.leggauss(8)[0]]
+    places = np.array([2.0 * ((t - low) / (high - low)) - 1.0 for t in nodes])
+    weights = np.linalg.solve(np.polynomial.legendre.legvander(places, 7).T, [2.0, *[0.0] * 7])
+    return 0.5 * (high - low) * sum(w * np.asarray(function(t)) for w, t in zip(weights, nodes, strict=True))

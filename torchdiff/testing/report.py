@@ -25,6 +25,11 @@ class Finding(NamedTuple):
 # what a law yields: a Finding that has no name of a law yet
 Found = tuple[str, str, str, str, str]
 Laws = Sequence[tuple[str, Callable[[], Iterable[Found]]]]
+See = Callable[[str, "Finding | None"], None]  # (law, None) as it begins, (law, finding) for each thing it found
+
+
+def unseen(law: str, finding: Finding | None) -> None:
+    """Nobody watches."""
 
 
 def held(case: str, measured: Any, declared: Any, good: bool, note: str = "") -> Found:
@@ -81,7 +86,8 @@ class Report:
 
     def _table(self, findings: Iterable[Finding]) -> str:
         findings = list(_merged(findings))
-        rows = [("", "law", "case", "measured", "declared"), *((f.status, *f[:4]) for f in findings)]
+        rows = [("", "law", "measured", "declared", "case")]
+        rows += [(f.status, f.law, f.measured, f.declared, f.case) for f in findings]
         widths = [max(len(row[i]) for row in rows) for i in range(5)]
         notes = ["", *(f.note for f in findings)]
         lines = [
@@ -109,22 +115,20 @@ def _merged(findings: Iterable[Finding]) -> Iterator[Finding]:
         yield finding._replace(case=", ".join(dict.fromkeys(filter(None, names))))
 
 
-def examine(laws: Laws, see: Callable[[str, Finding | None], None]) -> Iterator[Finding]:
-    """Every law in turn. What a law raises, an exit too, is a failure of that law; the next one runs all the same.
-
-    see(law, None) is called as a law begins, see(law, finding) for each thing it found.
-    """
+def examine(laws: Laws, see: See) -> Iterator[Finding]:
+    """Every law in turn. What a law raises, an exit too, is a failure of that law; the next one runs all the same."""
     for name, law in laws:
         see(name, None)
-        for found in _caught(law):
+        for found in caught(law):
             finding = Finding(name, *found)
             see(name, finding)
             yield finding
 
 
-def _caught(law: Callable[[], Iterable[Found]]) -> Iterator[Found]:
+def caught(law: Callable[[], Iterable[Found]], case: str = "") -> Iterator[Found]:
+    """What a law finds; what it raises is found too, as a failure in this case."""
     try:
         yield from law()
     except (Exception, SystemExit) as error:  # not KeyboardInterrupt: that is the user's
         text = " ".join(str(error).split())
-        yield "", type(error).__name__, "no error", FAILED, text if len(text) <= 300 else text[:297] + "..."
+        yield case, type(error).__name__, "no error", FAILED, text if len(text) <= 300 else text[:297] + "..."

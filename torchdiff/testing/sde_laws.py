@@ -109,19 +109,19 @@ def moments(sde: LinearSDE) -> Worst:
     return worst(errors())
 
 
-def short(sde: LinearSDE) -> Worst:
+def short(sde: LinearSDE, span: float = SPAN) -> Worst:
     """The covariance over a short span is the integral of E G G^T E^T, in every entry and to relative accuracy."""
 
     def errors() -> Iterator[tuple[float, str]]:
         for start in (f * sde.t_max for f in INSIDE):
-            end = start + SPAN * sde.t_max
+            end = start + span * sde.t_max
 
             def rate(t: float, end: float = end) -> np.ndarray:
                 push = matrix(sde.transition(t, end)[0]) @ matrix(sde.noise(t))
                 return push @ push.T
 
             cov, wanted = kernel(sde, start, end)[1], integral(rate, start, end)
-            yield _ratio(cov - wanted, np.abs(wanted)), f"t = {start:.4g} + {SPAN:g} t_max"
+            yield _ratio(cov - wanted, np.abs(wanted)), f"t = {start:.4g} + {span:g} t_max"
 
     return worst(errors())
 
@@ -130,7 +130,7 @@ def inverse(sde: ScalarSDE, at: Callable[[float], Any] | None = None) -> Worst:
     """at(half_log_snr) is the level of that log-SNR: t as far as the number carries it, alpha and sigma."""
 
     def errors() -> Iterator[tuple[float, str]]:
-        for t in (f * sde.t_max for f in (1e-6, 1e-3, *INSIDE)):
+        for t in (f * sde.t_max for f in (1e-8, 1e-5, 1e-3, *INSIDE)):
             level, rates = sde.level(t), sde.rates(t)
             found = (at or sde.at)(level.half_log_snr)
             size = 1.0 + abs(level.half_log_snr)

@@ -13,7 +13,7 @@ import numpy as np
 from torchdiff.registry import SDES, Registry
 from torchdiff.sde.base import LinearSDE, ScalarSDE
 from torchdiff.testing import sde_laws
-from torchdiff.testing.report import Finding, Found, Laws, Report, examine, held, skipped
+from torchdiff.testing.report import Found, Laws, Report, See, examine, held, skipped, unseen
 from torchdiff.testing.sde_laws import Worst, matrix
 
 # closed forms reach 1e-12; a wrong letter is above 1e-3; what a process computes by numbers lies between
@@ -23,7 +23,7 @@ DIGITS = 1e-6  # of the variance of a short step: what float32 sampling needs; a
 PRIOR = 0.5  # log of the ratio of standard deviations; a variance in the place of a deviation is far beyond
 
 
-def check_sde(sde: LinearSDE | str, see: Callable[[str, Finding | None], None] = lambda law, finding: None) -> Report:
+def check_sde(sde: LinearSDE | str, *, see: See = unseen) -> Report:
     """Measure the laws that every built-in process passes on this one.
 
     sde: an object, its class, or a registered name with options.
