@@ -22,16 +22,18 @@ def main(file: str, target: str, kind: str, *sdes: str) -> None:
         tell("begin", IMPORT)
         from torchdiff.errors import TorchdiffError
         from torchdiff.sde.base import LinearSDE
-        from torchdiff.testing import Finding, check_sde, check_solver
-        from torchdiff.testing.report import FAILED
+        from torchdiff.testing.report import FAILED, Finding
         from torchdiff.testing.target import load
 
         try:
             thing = load(target, kind or None)
         except TorchdiffError as error:
-            tell("finding", *Finding(IMPORT, target, type(error).__name__, "a class or an object", FAILED, str(error)))
+            failed = Finding(IMPORT, target, type(error).__name__, "a class or an object", FAILED, str(error))
+            tell("finding", *failed)
             tell("end", kind or "plugin", target)
             return
+        tell("begin", "the laws are loaded")
+        from torchdiff.testing import check_sde, check_solver
 
         def see(law: str, finding: Finding | None) -> None:
             tell("begin", law) if finding is None else tell("finding", *finding)
