@@ -24,6 +24,7 @@ from torchdiff.registry import SDES
 from torchdiff.testing import Report, check_sde, check_solver
 from torchdiff.testing.apart import END, check_apart
 from torchdiff.testing.numeric import derivative, integral
+from torchdiff.testing.order import richardson
 from torchdiff.testing.target import load
 
 TESTS = Path(__file__).parent
@@ -148,6 +149,12 @@ def test_the_numeric_derivative_and_integral_are_exact():
         exact = (high - low) ** (power + 1) / (power + 1)
         got = integral(lambda t, power=power: (high - t) ** power, low, high)
         assert got == pytest.approx(exact, rel=1e-14)
+
+
+def test_the_slope_has_its_first_error_taken_out():
+    """Errors C / N + D / N^2 have slopes p(N) = 1 + D / 2CN + ..., of which 2 p(N) - p(N / 2) leaves O(1 / N^2)."""
+    errors = [1.0 / n + 20.0 / n**2 for n in (1024, 2048, 4096)]
+    assert richardson(errors) == pytest.approx(1.0, abs=2e-4)  # 2 (20 / 2048)^2; the raw slope is 3.5e-3 off
 
 
 def test_a_report_says_what_was_measured_beside_what_was_declared():

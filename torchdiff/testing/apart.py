@@ -49,11 +49,10 @@ def _real(stream: Any) -> bool:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    if hasattr(os, "killpg"):
+    if hasattr(os, "killpg"):  # not on Windows
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    else:  # Windows
-        process.kill()
+    process.kill()
     process.wait()
 
 
