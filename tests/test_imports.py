@@ -40,13 +40,14 @@ LAYERS = (
     ("run", "sampler"),
     ("brownian",),
     ("sampling", "storage", "formats", "zoo", "zoo.*"),
+    ("testing", "testing.*"),
     ("torchdiff",),  # the face: all but the registries is imported on first use
     ("doctor",),
     ("cli", "cli.*"),
     ("__main__",),
 )
 # Within these, modules may import each other, in any order that has no circle.
-ROOMS = ("ops", "zoo", "cli")
+ROOMS = ("ops", "zoo", "testing", "cli")
 # The solvers that are made of another one.
 SIDEWAYS = {("solvers.denoise", "solvers.euler_maruyama"), ("solvers.chain", "solvers.ddim")}
 

@@ -346,6 +346,7 @@ def test_a_plugin_that_was_imported_otherwise_has_its_name_too(install, toys):
         ("class Drum(: pass", "SyntaxError"),
         ("raise SystemExit(3)", "SystemExit: 3"),
         ("1 / 0", "ZeroDivisionError"),
+        ("class Out(BaseException): pass\nraise Out('of here')", "Out: of here"),
         ("", "AttributeError"),
         ("Drum = 3", "should be a class, got 3"),
         (
@@ -362,6 +363,50 @@ def test_a_broken_plugin_fails_when_asked_for_and_only_then(install, toys, code,
     with pytest.raises(PluginError, match=rf"plugin 'drum' \(plug_drum:Drum\) of drums 2.3 .*{cause}"):
         toys.get("drum")
     assert toys.get("top") == Top()
+
+
+def test_a_plugin_that_fails_to_be_built_is_named(install, toys):
+    """What its class raises at defaults is the plugin's fault too; a ValueError is its word on a value, and stays."""
+    code = "class Drum:\n    def __init__(self): {}"
+    install("drums", {"drum": "plug_drum:Drum"}, {"plug_drum": code.format("1 / 0")})
+    install("bells", {"bell": "plug_bell:Drum"}, {"plug_bell": code.format("raise ValueError('too loud')")})
+    with pytest.raises(PluginError, match=r"plugin 'drum' .* of drums 1.0 cannot be built: ZeroDivisionError"):
+        toys.get("drum")
+    with pytest.raises(ValueError, match="^too loud$"):
+        toys.get("bell")
+
+
+def test_a_module_that_failed_leaves_nothing_registered(install, toys):
+    """What it had registered before it failed is gone, so that a second try says the same and not 'already'."""
+    code = "import plug_hub\n" + textwrap.dedent(GOOD) + "plug_hub.toys.register('drum')(Drum)\n1 / 0"
+    install("drums", {"drum": "plug_self:Drum"}, {"plug_self": code})
+    sys.modules["plug_hub"] = hub = type(sys)("plug_hub")
+    hub.toys = toys
+    for _ in range(2):
+        with pytest.raises(PluginError, match="of drums 1.0 does not load: ZeroDivisionError"):
+            toys.get("drum")
+    assert toys.names() == ["drum", "top"]
+    assert toys.find("drum") is None
+
+
+def test_a_plugin_that_hangs_holds_up_nobody_else(install, toys):
+    """While one thread waits for an import that does not end, every other name is listed and built."""
+    code = "import plug_hub\nplug_hub.began.set()\nassert plug_hub.end.wait(60)\n" + textwrap.dedent(GOOD)
+    install("drums", {"drum": "plug_drum:Drum"}, {"plug_drum": code})
+    install("bells", {"bell": "plug_bell:Drum"}, {"plug_bell": GOOD})
+    sys.modules["plug_hub"] = hub = type(sys)("plug_hub")
+    hub.began, hub.end = threading.Event(), threading.Event()
+    thread = threading.Thread(target=toys.get, args=("drum",))
+    thread.start()
+    try:
+        assert hub.began.wait(60)
+        assert toys.names() == ["bell", "drum", "top"]
+        assert (toys.get("top"), toys.get("bell").size) == (Top(), 1.0)
+        assert thread.is_alive()
+    finally:
+        hub.end.set()
+        thread.join()
+    assert toys.get("drum").size == 1.0
 
 
 def test_a_keyboard_interrupt_stays_one(install, toys):
@@ -414,7 +459,8 @@ def test_a_registered_name_before_the_colon_is_never_a_distribution(install, toy
 
 
 @pytest.mark.parametrize(
-    ("setting", "open_"), [("0", False), ("", False), ("other", False), ("1", True), ("other, DRUMS", True)]
+    ("setting", "open_"),
+    [("0", False), ("", False), ("other", False), ("1", True), ("on", True), ("other, DRUMS", True)],
 )
 def test_the_user_decides_which_plugins_come_in(install, toys, monkeypatch, setting, open_):
     """TORCHDIFF_PLUGINS=0 turns all off, a list lets only its distributions in; the error says so."""
@@ -430,15 +476,24 @@ def test_the_user_decides_which_plugins_come_in(install, toys, monkeypatch, sett
 
 
 def test_torn_metadata_hides_one_distribution_and_no_other(install, toys):
-    """An unreadable entry_points.txt, or a name that no spec can hold, is a problem of that distribution alone."""
+    """An unreadable entry_points.txt, a name that no spec can hold, one that stands there twice or that points to no
+    class are problems of that distribution alone, and told to who asks for the name."""
     install("torn", {}, lines="this is no entry point\n")
     install("shout", {"DRUM": "plug_drum:Drum"})
+    install("nowhere", {"flute": "plug drum!"})
+    install("twice", {}, lines="horn = plug_drum:Drum\nhorn = plug_drum:Other\n")
+    bytes_ = install("bytes", {})
+    next(bytes_.glob("*.dist-info/entry_points.txt")).write_bytes(b"[\xff\xfe]")
     install("drums", {"drum": "plug_drum:Drum"}, {"plug_drum": GOOD})
     assert toys.names() == ["drum", "top"]
     problems = {p.distribution: p.problem for p in installed() if p.problem}
-    assert set(problems) == {"torn", "shout"}
+    assert set(problems) == {"torn", "shout", "nowhere", "twice", "bytes"}
     assert "lower-case" in problems["shout"]
     assert "cannot be read" in problems["torn"]
+    assert "cannot be read" in problems["bytes"]
+    for name, why in (("flute", r"of nowhere 1\.0 .*expected module:Class, got 'plug drum!'"), ("horn", "name twice")):
+        with pytest.raises(UnknownNameError, match=why):
+            toys.get(name)
     assert toys.get("drum").size == 1.0
 
 

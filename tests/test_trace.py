@@ -7,48 +7,19 @@ import torch
 from instances import MOVERS, field, prediction_for
 
 import torchdiff
-from torchdiff import noise
 from torchdiff.blocks import Blocks
-from torchdiff.counters import PRIOR, STEP, draw_number
 from torchdiff.denoiser import Denoiser
-from torchdiff.drive import drive
 from torchdiff.planner import request
-from torchdiff.predict import read
+from torchdiff.testing.solver_laws import SEED, SHAPE, STEPS, formula
 
-SHAPE, SEED, STEPS = (3, 5), 11, 6
 NO_WISH = dict(calls=None, times=None, grid=None, t_min=None, t_max=None, final=None)
 
 
-def formula(solver: str, sde: str, denoiser: Denoiser, frames: list | None = None) -> tuple[torch.Tensor, ...]:
+def stepped(solver: str, sde: str, denoiser: Denoiser, frames: list | None = None) -> tuple[torch.Tensor, ...]:
     """The solver's own step on float64 tensors, from the driver, with no plan in between."""
     wish = request(sde, solver, denoiser, steps=STEPS, **NO_WISH)
-    blocks = range(wish.sde.blocks)
-
-    def normal(draw: int) -> torch.Tensor:
-        return noise.normal(SHAPE, seed=SEED, draw=draw, dtype=torch.float64)
-
-    def predict(x, level):
-        scale = denoiser.scale(level)
-        outputs = denoiser(*(b * scale for b in (x if isinstance(x, Blocks) else (x,))), level)
-        return read(wish.sde, denoiser, x, outputs, level)
-
-    def source(step: int, part: int):
-        calls = iter(range(100))
-
-        def draw(start, end):
-            call = next(calls)
-            z = [normal(draw_number(STEP, step, part, call, block)) for block in blocks]
-            return Blocks(z) if len(z) > 1 else z[0]
-
-        return draw
-
-    start = [normal(draw_number(PRIOR, block=block)) for block in blocks]
-    x = wish.sde.prior(wish.grid[0].t) @ (Blocks(start) if len(start) > 1 else start[0])
-    end = drive(
-        wish.solver, wish.sde, wish.grid, x, predict, source, final=wish.final,
-        after=None if frames is None else lambda _, x: frames.append(x[0] if isinstance(x, Blocks) else x),
-    )  # fmt: skip
-    return tuple(end) if isinstance(end, Blocks) else (end,)
+    after = None if frames is None else lambda _, x: frames.append(x[0] if isinstance(x, Blocks) else x)
+    return formula(wish, denoiser, after=after)
 
 
 class Pair(Denoiser):
@@ -64,7 +35,7 @@ class Pair(Denoiser):
 
 def both(solver: str, sde: str, denoiser: Denoiser) -> tuple[float, float]:
     got = torchdiff.sample(denoiser, sde, solver, steps=STEPS, shape=SHAPE, seed=SEED, dtype=torch.float64)
-    want = formula(solver, sde, denoiser)
+    want = stepped(solver, sde, denoiser)
     scale = max(float(w.abs().max()) for w in want)
     return max(float((g - w).abs().max()) for g, w in zip(got.state, want, strict=True)), scale
 
@@ -92,7 +63,7 @@ def test_trajectory_is_the_formula_at_every_level(solver, sde):
     denoiser, frames = torchdiff.wrap(field, prediction_for(sde)), []
     options = dict(steps=STEPS, shape=SHAPE, seed=SEED, dtype=torch.float64)
     watched = torchdiff.sample(denoiser, sde, solver, trajectory=True, **options)
-    formula(solver, sde, denoiser, frames)
+    stepped(solver, sde, denoiser, frames)
     assert len(watched.trajectory) == len(watched.plan.grid) == len(frames) + 1
     for got, want in zip(watched.trajectory[1:], frames, strict=True):
         assert float((got - want).abs().max()) <= 1e-12 * max(1.0, float(want.abs().max()))

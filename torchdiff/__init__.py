@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from torchdiff.registry import GRIDS, SDES, SOLVERS
 
 if TYPE_CHECKING:
-    from torchdiff import gaussian, noise
+    from torchdiff import gaussian, noise, testing
     from torchdiff.denoiser import Denoiser, wrap
     from torchdiff.planner import plan
     from torchdiff.plans import Plan
@@ -58,7 +58,7 @@ _LAZY = {
     "torchdiff.solvers": ("AffineSolver", "Carry", "Chain", "Solver", "Span"),
 }
 _HOME = {name: module for module, names in _LAZY.items() for name in names}
-_MODULES = ("gaussian", "noise", "ops", "zoo")
+_MODULES = ("gaussian", "noise", "ops", "testing", "zoo")
 
 
 def __getattr__(name: str) -> Any:
@@ -76,7 +76,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [  # noqa: RUF022  # by what they are for
-    "sample", "Samples", "Sampler", "plan", "Plan", "wrap", "Denoiser", "noise", "gaussian",
+    "sample", "Samples", "Sampler", "plan", "Plan", "wrap", "Denoiser", "noise", "gaussian", "testing",
     "register_sde", "register_solver", "register_grid", "get_sde", "get_solver", "get_grid",
     "list_sdes", "list_solvers", "list_grids",
     "Level", "LinearSDE", "ScalarSDE", "VP", "SubVP", "Cosine", "DiscreteVP", "VE", "EDM", "Flow", "CLD",

@@ -5,6 +5,8 @@
 
 TORCHDIFF_PLUGINS=0 turns plugins off; TORCHDIFF_PLUGINS=one-distribution,another allows only those.
 A class may say which version of this interface it is made for: `torchdiff_api = 1`.
+A plugin that never ends its import holds up who asked for it, until Ctrl-C, and nobody else: no lock is held meanwhile.
+`torchdiff check` and `torchdiff plugins list --load` load it in a process of its own, with a timeout.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from torchdiff.spec import NAME
 
 API = 1  # of the classes that plugins derive from; a change that breaks them raises it
 GROUPS = ("torchdiff.sdes", "torchdiff.solvers", "torchdiff.grids")
+_VALUE = re.compile(r"\s*[\w.]+\s*:\s*[\w.]+\s*(\[.*\])?\s*")
 _found: dict[tuple[str, ...], tuple[Plugin, ...]] = {}
 
 
@@ -52,7 +55,9 @@ class Plugin(NamedTuple):
 
         try:
             loaded = EntryPoint(self.name, self.value, self.group).load()
-        except (Exception, SystemExit) as error:  # not KeyboardInterrupt: that is the user's
+        except KeyboardInterrupt:  # the user's
+            raise
+        except BaseException as error:  # an exit, and what else a plugin thinks of
             cause = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise PluginError(f"{self} does not load: {cause}; update or uninstall {self.distribution}") from error
         if not isinstance(loaded, type):
@@ -75,7 +80,8 @@ def normal(distribution: str) -> str:
 def allowed(distribution: str) -> bool:
     """Whether TORCHDIFF_PLUGINS lets this distribution in."""
     setting = os.environ.get("TORCHDIFF_PLUGINS", "1").strip()
-    return setting == "1" or normal(distribution) in {normal(name) for name in setting.split(",")} - {"0", ""}
+    names = {normal(name) for name in setting.split(",")} - {"0", ""}
+    return setting.lower() in ("1", "true", "yes", "on") or normal(distribution) in names
 
 
 def installed(group: str | None = None) -> list[Plugin]:
@@ -92,21 +98,33 @@ def _scan() -> Iterator[Plugin]:
 
     seen = set()
     for dist in distributions():
-        text = dist.read_text("entry_points.txt") or ""
+        try:
+            text, error = dist.read_text("entry_points.txt") or "", None
+        except Exception as caught:  # third-party files can be anything
+            text, error = "torchdiff.", caught
         if "torchdiff." not in text:
             continue
         try:
             name, version = dist.metadata["Name"] or "?", dist.version
-        except Exception:  # no METADATA, or a torn one: third-party files can be anything
+        except Exception:  # no METADATA, or a torn one
             name, version = "?", "?"
         if normal(name) in seen:  # the first on sys.path is the one that is imported
             continue
         seen.add(normal(name))
         try:
             points = [point for point in dist.entry_points if point.group in GROUPS]
-        except Exception as error:
+        except Exception as caught:
+            points, error = [], error or caught
+        if error is not None:
             yield Plugin("", "?", "?", name, version, f"entry_points.txt cannot be read: {error}")
-            continue
         for point in points:
-            problem = None if NAME.fullmatch(point.name) else "a name is lower-case letters, digits and _"
-            yield Plugin(point.group, point.name, point.value, name, version, problem)
+            twice = sum((p.group, p.name) == (point.group, point.name) for p in points) > 1
+            yield Plugin(point.group, point.name, point.value, name, version, _problem(point.name, point.value, twice))
+
+
+def _problem(name: str, value: str, twice: bool) -> str | None:
+    if not NAME.fullmatch(name):
+        return "a name is lower-case letters, digits and _"
+    if not _VALUE.fullmatch(value):
+        return f"expected module:Class, got {shown(value)}"
+    return "its distribution has this name twice" if twice else None

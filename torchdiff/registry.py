@@ -9,6 +9,7 @@ points of the group: known by their metadata, loaded by the `get` of their name 
 from __future__ import annotations
 
 import importlib
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -149,14 +150,48 @@ class Registry(Generic[Thing]):
         given: dict[str, Any] = {}
         if isinstance(spec, str):
             name, given = self._parse(spec)
-            cls = self._load(name)
+            cls = self.load(name)
         else:
             name, cls = self._names.get(spec, spec.__qualname__), spec
             self._check_base(cls, spec)
         twice = [option for option in options if option in given]
         if twice:
             raise OptionError(f"{self.kind} {name!r}: option {twice[0]!r} is given twice, in the text and beside it")
-        return build(f"{self.kind} {name!r}", cls, options_of(cls, _text), {**given, **options})
+        try:
+            return build(f"{self.kind} {name!r}", cls, options_of(cls, _text), {**given, **options})
+        except (Exception, SystemExit) as error:
+            plugin = self._look_up(name)[1] if isinstance(spec, str) else None
+            if plugin is None or isinstance(error, ValueError):  # a value that cannot be used is no broken plugin
+                raise
+            cause = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise PluginError(f"{plugin} cannot be built: {cause}; tell the authors") from error
+
+    def load(self, name: str) -> type:
+        """The class of a name; the one way in which a plugin's code is run.
+
+        Raises UnknownNameError, or PluginError with the plugin's distribution, version, entry point and the cause.
+        """
+        cls, plugin = self._look_up(name)
+        if cls is not None and name in self._classes and name not in self._warned:
+            for rival in self._allowed():
+                if rival.name == name and rival.package != _package(cls):
+                    self._warned.add(name)
+                    warnings.warn(f"{self.kind} {name!r} is {_place(cls)}; {rival} is {rival.path!r}", stacklevel=4)
+        if cls is None:
+            assert plugin is not None
+            try:
+                cls = plugin.load()
+            except PluginError:
+                for registry in Registry.everyone:
+                    registry._forget_lost(plugin.package)
+                raise
+            try:
+                self._check_base(cls, cls)
+            except OptionError as error:
+                raise PluginError(f"{plugin} is of the wrong kind: {error}") from error
+            with self._lock:
+                self._plugins[plugin.path] = cls
+        return cls
 
     def spec(self, thing: Any) -> str:
         """The spec of an object: its name, and the options that differ from their defaults. get(spec(thing)) == thing.
@@ -191,6 +226,13 @@ class Registry(Generic[Thing]):
     def _import(self) -> None:
         for module in self.builtins:
             importlib.import_module(module)  # after the first time a look-up; waits while another thread imports it
+
+    def _forget_lost(self, package: str) -> None:
+        """Drop what a module registered whose import failed then: it is not there, and may be tried again."""
+        with self._lock:
+            for cls, name in list(self._names.items()):
+                if _package(cls) == package and cls.__module__ not in sys.modules:
+                    del self._names[cls], self._classes[name]
 
     def _check_base(self, cls: type, thing: Any) -> None:
         if self.base is None:
@@ -244,30 +286,15 @@ class Registry(Generic[Thing]):
         if ready:
             return self._plugins.get(ready[0].path), ready[0]
         off = f"; {plugins[0]} has it, but TORCHDIFF_PLUGINS does not let it in" if plugins else ""
+        for plugin in installed(self.group) if self.group is not None else ():
+            if plugin.problem is not None and name in (plugin.name, plugin.path):
+                off = f"; {plugin} has it, but cannot be used: {plugin.problem}"
         near = get_close_matches(name.lower(), self.names(), n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else ";"
         raise UnknownNameError(f"unknown {self.kind} {shown(name)}{off}{hint} known: {self._known()}")
 
     def _known(self) -> str:
         return ", ".join(self.names()) or "none"
-
-    def _load(self, name: str) -> type:
-        cls, plugin = self._look_up(name)
-        if cls is not None and name in self._classes and name not in self._warned:
-            for rival in self._allowed():
-                if rival.name == name and rival.package != _package(cls):
-                    self._warned.add(name)
-                    warnings.warn(f"{self.kind} {name!r} is {_place(cls)}; {rival} is {rival.path!r}", stacklevel=4)
-        if cls is None:
-            assert plugin is not None
-            cls = plugin.load()
-            try:
-                self._check_base(cls, cls)
-            except OptionError as error:
-                raise PluginError(f"{plugin} is of the wrong kind: {error}") from error
-            with self._lock:
-                self._plugins[plugin.path] = cls
-        return cls
 
 
 def _text(value: Any) -> str | None:

@@ -36,6 +36,13 @@ def number(text: str) -> float:
     return value
 
 
+def seconds(text: str) -> float:
+    """A finite number above zero."""
+    if (value := number(text)) > 0.0:
+        return value
+    raise ArgumentTypeError(f"expected a number of seconds above 0, got {shown(text)}")
+
+
 def numbers(text: str) -> list[float]:
     """Finite numbers between commas."""
     return [number(part) for part in text.split(",")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import NoReturn
 
-from torchdiff.cli import arguments, doctor, listing, planning, sampling
+from torchdiff.cli import arguments, checking, doctor, listing, planning, plugins, sampling
 from torchdiff.errors import OptionError
 
 
@@ -20,7 +20,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser() -> Parser:
-    """torchdiff sample | list | plan | doctor; each command's `run(args)` returns the exit code."""
+    """torchdiff sample | list | plan | check | plugins | doctor; each command's `run(args)` returns the exit code."""
     top = Parser(
         prog="torchdiff",
         description="Turn a trained score, diffusion or flow network into samples.",
@@ -76,9 +76,32 @@ def parser() -> Parser:
     _add_plan(plan)
     _finish(plan, planning.run, "print the plan as JSON (torchdiff.Plan.from_json reads it)")
 
+    laws = commands.add_parser("check", help="measure an SDE or a solver", description=checking.__doc__)
+    laws.add_argument("target", help="a name with options, or package.module:attribute")
+    laws.add_argument("--kind", choices=("sde", "solver"), help="which of the two, where a name is both")
+    laws.add_argument("--on", action="append", default=[], metavar="SDE", help="check a solver on this process; repeat")
+    laws.add_argument(
+        "--timeout", type=arguments.seconds, default=300.0, help="seconds until it is stopped, default %(default)g"
+    )
+    _finish(laws, checking.run, "print the report as JSON")
+
+    _add_plugins(commands.add_parser("plugins", help="what is installed; begin one", description=plugins.__doc__))
+
     check = commands.add_parser("doctor", help="what is installed, and is it well", description=doctor.__doc__)
     _finish(check, doctor.run, "print the checks as JSON")
     return top
+
+
+def _add_plugins(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_subparsers(metavar="list|new", parser_class=Parser)
+    listed = what.add_parser("list", help="what is installed, and what is wrong with it", description=plugins.__doc__)
+    listed.add_argument("--load", action="store_true", help="load each one, in a process of its own")
+    _finish(listed, plugins.run, "print a JSON list")
+    new = what.add_parser("new", help="write a package with an SDE, a solver and tests", description=plugins.__doc__)
+    new.add_argument("name", help="of the SDE, the solver and the package: lower-case letters, digits and _")
+    new.add_argument("--folder", help="where to, default torchdiff-NAME; it may exist if it is empty")
+    _finish(new, plugins.new, "print what was written as JSON")
+    _finish(parser, plugins.run, "print a JSON list")
 
 
 def _add_plan(parser: argparse.ArgumentParser) -> None:
@@ -105,7 +128,7 @@ def _finish(parser: argparse.ArgumentParser, run, json_help: str) -> None:
 
 def _no_command(args: argparse.Namespace) -> int:
     if not args.version:
-        raise OptionError("choose a command: sample, list, plan or doctor; see torchdiff --help")
+        raise OptionError("choose a command: sample, list, plan, check, plugins or doctor; see torchdiff --help")
     from torchdiff import __version__
 
     print(f"torchdiff-sde {__version__}")

@@ -1,0 +1,137 @@
+"""Order of convergence, by the exact map of Gaussian data: nothing is sampled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from torchdiff import gaussian
+from torchdiff.denoiser import Denoiser
+from torchdiff.errors import IncompatibleError
+from torchdiff.planner import request
+from torchdiff.registry import SDES
+from torchdiff.sde.base import LinearSDE
+from torchdiff.solvers.base import Solver, check_fit
+from torchdiff.testing import linear
+
+# Start and end of each law, well inside the range where every coefficient is smooth. From the far end, and from the
+# middle, where a wrong start-up of a multistep method shows. VE ends at sigma = 0.3: lower, second-order terms of its
+# first steps, with sigma = 50, still outweigh the first-order error at 4096 steps.
+RANGES = {
+    "vp": ((1.0, 0.05), (0.5, 0.05)),
+    "sub_vp": ((1.0, 0.05), (0.5, 0.05)),
+    "ve": ((1.0, 0.4), (0.7, 0.4)),
+    "flow": ((0.98, 0.1), (0.5, 0.1)),
+    "cld": ((1.0, 0.1), (0.5, 0.1)),
+    "cld:beta=0.1,slope=6.9": ((1.0, 0.1), (0.5, 0.1)),
+}
+OTHER = ((0.98, 0.1), (0.5, 0.1))  # of t_max, for a process that has no line above
+FINEST = 4096
+VARIANCE, MEAN = (0.05, 0.25, 2.0), 0.3
+FLOOR = 1e-10  # an error below it is not read: rounding, 1e-13 after thousands of steps, would bend its slope
+
+
+class Case(NamedTuple):
+    """A process, and where its law starts and ends."""
+
+    sde: LinearSDE
+    high: float
+    low: float
+
+    def __str__(self) -> str:
+        return f"{SDES.label(self.sde)} from t = {self.high:g} to {self.low:g}"
+
+
+class Slopes(NamedTuple):
+    """What a solver does in one case: Richardson slopes, and the first and last covariance error.
+
+    A slope is nan where there is no error to have one: the map of the ancestral solvers is exact.
+    """
+
+    covariance: float
+    map: float
+    errors: tuple[float, float]
+
+
+def default_sdes() -> list[str]:
+    """The processes that solvers are measured on: those of RANGES that are registered."""
+    return [spec for spec in RANGES if spec.partition(":")[0] in SDES.names()]
+
+
+def cases(solver: Solver, sdes: Sequence[LinearSDE | str]) -> list[Case]:
+    """Both starts of each process on which the solver runs."""
+    found = []
+    for spec in sdes:
+        sde = SDES.get(spec)
+        top = sde.t_max
+        other = tuple((high * top, max(low * top, sde.t_min)) for high, low in OTHER)
+        ranges = RANGES.get(SDES.label(sde), other)
+        if fits(solver, sde):
+            found += [Case(sde, high, low) for high, low in ranges]
+    return found
+
+
+def fits(solver: Solver, sde: LinearSDE) -> bool:
+    try:
+        check_fit(solver, sde)
+    except IncompatibleError:
+        return False
+    return True
+
+
+def affine(solver: Solver, case: Case, steps: int) -> tuple[Any, gaussian.Affine | None]:
+    """(grid, exact map of a run on a uniform grid); no map where the solver is not linear."""
+    # a flow network says x0 and eps at alpha = 0 and at sigma = 0 too
+    prediction = "flow" if case.sde.blocks == 1 else "score"
+    denoiser = Denoiser(None, prediction)
+    wish = request(
+        case.sde, solver, denoiser, steps=steps, calls=None, times=None, grid="uniform", t_min=case.low,
+        t_max=case.high, final="t_min",
+    )  # fmt: skip
+    if all(part.affine for part in solver.parts()):
+        return wish.grid, gaussian.push(wish.trace(denoiser), VARIANCE, MEAN)
+    return wish.grid, linear.push(wish, prediction, VARIANCE, MEAN)
+
+
+def slopes(solver: Solver, case: Case, finest: int = FINEST) -> Slopes | None:
+    """Errors at finest / 8, / 4, / 2 and finest steps; coarser ones where those are lost in rounding. None: not linear.
+
+    The covariance when the start is exact, and the linear map, which says what becomes of a perturbed start.
+    """
+    while True:
+        runs = [_errors(solver, case, finest // k) for k in (8, 4, 2, 1)]
+        if any(run is None for run in runs):
+            return None
+        errors = [run[0] for run in runs if run]
+        moves = [float(np.abs(a - b).max()) for (_, a), (_, b) in pairwise(run for run in runs if run)]
+        if errors[-1] >= FLOOR or finest <= 256:
+            # 1e-12: what thousands of roundings leave
+            return Slopes(
+                richardson(errors[1:]) if errors[-1] > 1e-12 else math.nan,
+                richardson(moves) if moves[-1] > 1e-12 else math.nan,
+                (errors[0], errors[-1]),
+            )
+        finest //= 4
+
+
+def _errors(solver: Solver, case: Case, steps: int) -> tuple[float, np.ndarray] | None:
+    grid, found = affine(solver, case, steps)
+    if found is None:
+        return None
+    start, end = (gaussian.marginal(case.sde, grid[i], VARIANCE, MEAN) for i in (0, -1))
+    return float(np.abs(found.apply(start).cov - end.cov).max()), found.matrix
+
+
+def richardson(values: Sequence[float]) -> float:
+    """2 p(N) - p(N / 2): the slope with its own first-order error taken out."""
+    p = [math.log2(a / b) for a, b in pairwise(values)]
+    return 2.0 * p[-1] - p[-2]
+
+
+def short_by(order: float) -> float:
+    """How far a right solver may stay below its order: 0.0193 is the most of those here (Euler-Maruyama on VE)."""
+    return 0.02 if order < 3.0 else 0.05
