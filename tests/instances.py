@@ -13,7 +13,6 @@ from torchdiff.solvers.base import check_fit
 SDE_VARIANTS = {
     "flow": ["flow:t_min=0.02,t_max=0.98"],
     "cld": ["cld:beta=0.1,slope=6.9", "cld:mass=1,beta=1,t_max=3"],
-    "ddpm": ["ddpm:zero_snr=true"],
 }
 VARIANTS = {
     "ddim": ["ddim:eta=0.5", "ddim:eta=1"],

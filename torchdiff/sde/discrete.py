@@ -33,16 +33,13 @@ class DiscreteVP(ScalarSDE):
 
         alpha(t_i)^2 = product of (1 - beta_j) over j <= i,   alpha(0) = 1,   sigma^2 = 1 - alpha^2
 
-    Between them log alpha is a C2 cubic spline, so that methods of any order keep theirs. t is dimensionless, data at t
-    = 0.
-    schedule: "linear" from beta_start to beta_end (1e-4, 0.02), "scaled_linear" (squares of an even grid of roots;
-    0.00085,
-              0.012), "cosine" (alpha-bar = cos^2((t + 0.008) / 1.008 pi/2), no beta above beta_end = 0.999).
+    Between them log alpha is a C2 cubic spline, so that methods of any order keep theirs. t is dimensionless.
+    schedule: "linear" from beta_start to beta_end (1e-4, 0.02), "scaled_linear", squares of an even grid of roots
+              (0.00085, 0.012), or "cosine", alpha-bar = cos^2((t + 0.008) / 1.008 pi / 2), no beta above 0.999.
     count:    N; t_min is 1 / N by default, the first own time.
     betas:    a table of one's own, as numbers or as text with blanks between; it takes the place of the rest.
     zero_snr: alpha is shifted and scaled so that it is 0 at t = 1 and alpha(t_0) stays; drift, diffusion and "eps"
-    networks
-              are infinite there.
+              networks are infinite there.
     `index(level)` is N t - 1, what networks trained on the table take for time; `time(index)` is its inverse.
     Raises OptionError for betas outside (0, 1), fewer than 4 of them, and a table so uneven that log alpha rises in
     between.

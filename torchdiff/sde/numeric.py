@@ -75,8 +75,8 @@ class Numeric(ScalarSDE):
 class BetaSDE(Numeric):
     """The variance-preserving process of any beta(t).
 
-        dx = -beta(t)/2 x dt + sqrt(beta(t)) dw,   alpha = exp(-B/2),   sigma = sqrt(1 - exp(-B)),   B = integral of
-        beta
+        dx = -beta(t)/2 x dt + sqrt(beta(t)) dw
+        alpha = exp(-B/2),   sigma = sqrt(1 - exp(-B)),   B(t) = integral of beta over [0, t]
 
     beta: a positive, smooth function of a float in [0, t_max].
     Raises OptionError for a beta that is negative, not finite or no number, when it is first integrated.
