@@ -18,10 +18,11 @@ ROOT = Path(torchdiff.__file__).parent
 LAYERS = (
     ("_C", "errors", "blocks", "form", "counters", "limits", "progress"),
     ("spec", "ticks"),
-    ("options", "plugins"),
+    ("options", "plugins", "interop.torchsde_methods"),
     ("registry", "sde.base", "ops", "ops.*"),
     ("sde.*", "grids", "denoiser", "noise", "draws", "guard"),
-    ("predict",),
+    ("predict", "interop", "interop.torchsde", "general"),
+    ("jacobians",),
     ("sde",),
     ("solvers.base",),
     ("intervals",),
@@ -37,7 +38,9 @@ LAYERS = (
     ("inputs",),
     ("program",),
     ("run", "sampler"),
-    ("brownian",),
+    ("brownian", "wiener", "equations"),
+    ("reversal", "schemes"),
+    ("simulation",),
     ("sampling", "storage", "formats", "zoo", "zoo.*"),
     ("torchdiff",),  # the face: all but the registries is imported on first use
     ("doctor",),
@@ -157,7 +160,7 @@ def test_imports_for_types_are_free():
 
 
 # these stand in the same layers as what works on floats, and work on arrays
-WITH_TORCH = ("ops", "ops.*", "noise", "draws", "guard", "gaussian")
+WITH_TORCH = ("ops", "ops.*", "noise", "draws", "guard", "gaussian", "interop.torchsde", "general", "jacobians")
 
 
 @pytest.mark.parametrize("name", sorted(n for n in MODULES if (layer(n) or 0) <= layer("planner")))

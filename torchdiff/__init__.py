@@ -15,11 +15,14 @@ from torchdiff.registry import GRIDS, SDES, SOLVERS
 if TYPE_CHECKING:
     from torchdiff import gaussian, noise
     from torchdiff.denoiser import Denoiser, wrap
+    from torchdiff.general import SDE
     from torchdiff.planner import plan
     from torchdiff.plans import Plan
+    from torchdiff.reversal import reverse
     from torchdiff.sampler import Sampler
     from torchdiff.sampling import Samples, sample
     from torchdiff.sde import CLD, VE, VP, Flow, Level, LinearSDE, ScalarSDE
+    from torchdiff.simulation import Paths, simulate
     from torchdiff.solvers import AffineSolver, Carry, Chain, Solver, Span
 
 __version__ = "0.1.0"
@@ -35,6 +38,9 @@ _LAZY = {
     "torchdiff.planner": ("plan",),
     "torchdiff.plans": ("Plan",),
     "torchdiff.denoiser": ("wrap", "Denoiser"),
+    "torchdiff.general": ("SDE",),
+    "torchdiff.simulation": ("simulate", "Paths"),
+    "torchdiff.reversal": ("reverse",),
     "torchdiff.sde": ("CLD", "VE", "VP", "Flow", "Level", "LinearSDE", "ScalarSDE"),
     "torchdiff.solvers": ("AffineSolver", "Carry", "Chain", "Solver", "Span"),
 }
@@ -58,6 +64,7 @@ def __dir__() -> list[str]:
 
 __all__ = [  # noqa: RUF022  # by what they are for
     "sample", "Samples", "Sampler", "plan", "Plan", "wrap", "Denoiser", "noise", "gaussian",
+    "simulate", "Paths", "SDE", "reverse",
     "register_sde", "register_solver", "register_grid", "get_sde", "get_solver", "get_grid",
     "list_sdes", "list_solvers", "list_grids",
     "Level", "LinearSDE", "ScalarSDE", "VP", "VE", "CLD", "Flow",

@@ -37,6 +37,10 @@ class PluginError(TorchdiffError):
     """A plugin that does not load or is made for another torchdiff, or two that claim one name."""
 
 
+class DependencyError(TorchdiffError, ImportError):
+    """A package that was asked for and is not installed."""
+
+
 class StorageError(TorchdiffError, OSError):
     """A file that cannot be written where it was asked for."""
 
