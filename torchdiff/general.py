@@ -128,6 +128,11 @@ def spread(sde: SDE, g: Tensor, dw: Tensor, x: Tensor) -> Tensor:
     return g * over(dw, x) if sde.kind == "scalar" else g * dw
 
 
+def rows(x: Tensor) -> Tensor:
+    """x (B, *event) as (B, d)."""
+    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+
+
 def over(number: Tensor, x: Tensor) -> Tensor:
     """(B, 1) or (B,) as what multiplies x (B, *event), one number a sample."""
     return number.reshape(x.shape[0], *[1] * (x.dim() - 1))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from torchdiff.errors import IncompatibleError
-from torchdiff.general import SDE, derivative, diffusion, over
+from torchdiff.general import SDE, derivative, diffusion, over, rows
 from torchdiff.noise import normal
 
 
@@ -32,7 +32,7 @@ def own(field: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     total = along(field, x, torch.ones_like(x))
     if x[0:1].numel() <= 1 or _alone(field, x, torch.ones_like(x), total):
         return total
-    flat = torch.zeros_like(x).reshape(x.shape[0], -1)
+    flat = torch.zeros_like(rows(x))
     columns = []
     for i in range(flat.shape[1]):
         axis = flat.clone()
@@ -45,7 +45,7 @@ def jacobian(sde: SDE, x: Tensor, t: float) -> Tensor:
     """dg_ij / dx_k of matrix noise, (B, d, m, d): as given, or by one derivative for each k."""
     if sde.g_prime is not None:
         return derivative(sde, x, t)
-    flat = torch.zeros_like(x).reshape(x.shape[0], math.prod(x.shape[1:]))
+    flat = torch.zeros_like(rows(x))
     columns = []
     for k in range(flat.shape[1]):
         axis = flat.clone()
@@ -96,12 +96,12 @@ def divergence(sde: SDE, x: Tensor, t: float) -> Tensor:
     slope = _slope(sde, x, t)
     if sde.kind == "diagonal":
         return 2.0 * g * slope
-    return ito_term(sde, x, t, g) + g * over(slope.reshape(x.shape[0], -1).sum(1), x)
+    return ito_term(sde, x, t, g) + g * over(rows(slope).sum(1), x)
 
 
 def close(a: Tensor, b: Tensor) -> bool:
     """Equal but for rounding, at the scale of the sample. A wrong structure leaves a difference of order one."""
-    a, b = a.reshape(a.shape[0], -1), b.reshape(b.shape[0], -1)
+    a, b = rows(a), rows(b)
     if a.numel() == 0:
         return True
     scale = torch.maximum(a.abs(), b.abs()).amax(1, keepdim=True)

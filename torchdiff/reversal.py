@@ -53,9 +53,9 @@ class ReversedSDE(SDE):
         if self.sde.kind == "diagonal":
             pull = g * g * score
         elif self.sde.kind == "scalar":
-            pull = g * general.over((g * score).reshape(x.shape[0], -1).sum(1), x)
+            pull = g * general.over(general.rows(g * score).sum(1), x)
         else:
-            pull = general.spread(self.sde, g, (g * score.reshape(x.shape[0], -1, 1)).sum(1), x)
+            pull = general.spread(self.sde, g, (g * general.rows(score).unsqueeze(2)).sum(1), x)
         spread = derived(self.sde, x, t) if self.divergence is None else _given(self.divergence, x, t)
         return general.drift(self.sde, x, t) - spread - pull
 

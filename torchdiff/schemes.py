@@ -15,6 +15,7 @@ from torchdiff import ops
 from torchdiff.blocks import pack, unpack
 from torchdiff.equations import Equation, General, Linear
 from torchdiff.errors import IncompatibleError, OptionError, UnknownNameError, shown
+from torchdiff.general import rows
 from torchdiff.interop.torchsde_methods import METHODS, check_method
 from torchdiff.spec import parse_options
 from torchdiff.wiener import Wiener
@@ -109,7 +110,7 @@ class TorchSDE(Scheme):
         shape, blocks = unpack(x)[0].shape, range(equation.blocks)
 
         def flat(x: Any) -> Tensor:
-            return torch.cat([block.reshape(block.shape[0], math.prod(block.shape[1:])) for block in unpack(x)], dim=1)
+            return torch.cat([rows(block) for block in unpack(x)], dim=1)
 
         def whole(y: Tensor) -> Any:
             return pack(part.reshape(shape) for part in y.chunk(len(blocks), dim=1))

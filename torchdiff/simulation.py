@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -194,7 +195,8 @@ def _drawn(spread: Any, row: int, like: Tensor, seed: Any, first_index: int) -> 
 
 
 def _finite(state: tuple[Tensor, ...], times: tuple[float, ...], mode: str) -> Tensor:
-    fine = torch.stack([block.detach().isfinite().flatten(2).all(2) for block in state]).all(0)  # (T, B)
+    shape = len(times), state[0].shape[1], math.prod(state[0].shape[2:])
+    fine = torch.stack([block.detach().isfinite().reshape(shape).all(2) for block in state]).all(0)  # (T, B)
     finite = fine.all(0)
     if mode == "raise" and not bool(finite.all()):
         first = int((~fine).any(1).nonzero()[0])
