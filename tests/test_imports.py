@@ -42,6 +42,7 @@ LAYERS = (
     ("reversal", "schemes"),
     ("simulation",),
     ("sampling", "storage", "formats", "zoo", "zoo.*"),
+    ("pictures",),
     ("torchdiff",),  # the face: all but the registries is imported on first use
     ("doctor",),
     ("cli", "cli.*"),

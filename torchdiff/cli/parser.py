@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import NoReturn
 
-from torchdiff.cli import arguments, doctor, listing, planning, sampling
+from torchdiff.cli import arguments, doctor, listing, planning, sampling, simulating
 from torchdiff.errors import OptionError
 
 
@@ -20,7 +20,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser() -> Parser:
-    """torchdiff sample | list | plan | doctor; each command's `run(args)` returns the exit code."""
+    """torchdiff sample | list | plan | simulate | doctor; each command's `run(args)` returns the exit code."""
     top = Parser(
         prog="torchdiff",
         description="Turn a trained score, diffusion or flow network into samples.",
@@ -76,9 +76,41 @@ def parser() -> Parser:
     _add_plan(plan)
     _finish(plan, planning.run, "print the plan as JSON (torchdiff.Plan.from_json reads it)")
 
+    _add_simulate(commands)
+
     check = commands.add_parser("doctor", help="what is installed, and is it well", description=doctor.__doc__)
     _finish(check, doctor.run, "print the checks as JSON")
     return top
+
+
+def _add_simulate(commands) -> None:
+    simulate = commands.add_parser(
+        "simulate", help="run a forward SDE on data, into a picture or a file", description=simulating.__doc__
+    )
+    simulate.add_argument("sde")
+    simulate.add_argument(
+        "--data",
+        default="digits",
+        help="digits (made by the shipped network, the default); swiss_roll, moons, rings, pinwheel; or the tensor x of "
+        "a .safetensors file",
+    )
+    simulate.add_argument("--count", type=arguments.whole(1, 10**6), help="how many; by default 1 digit, 1500 points")
+    simulate.add_argument(
+        "--times", type=arguments.numbers, metavar="T,T,...", help="9 from 0 to t_max by default, 4 for points"
+    )
+    simulate.add_argument("--method", help="exact (default), euler_maruyama, torchsde:method=srk, ...")
+    simulate.add_argument(
+        "--steps",
+        type=arguments.whole(1, arguments.MOST_STEPS),
+        help="between two times, for methods that are not exact",
+    )
+    simulate.add_argument(
+        "--noise", default="brownian", help="brownian (default): one path whatever the times; or white"
+    )
+    simulate.add_argument("--seed", type=arguments.whole(0, 2 * arguments.INT64 - 1), help="drawn by default")
+    simulate.add_argument("--first-index", type=arguments.whole(0, arguments.INT64 - 1), default=0)
+    simulate.add_argument("--out", default="out/noising.png", help=".png, .safetensors or .npz, default %(default)s")
+    _finish(simulate, simulating.run, "print what was done as JSON")
 
 
 def _add_plan(parser: argparse.ArgumentParser) -> None:
@@ -105,7 +137,7 @@ def _finish(parser: argparse.ArgumentParser, run, json_help: str) -> None:
 
 def _no_command(args: argparse.Namespace) -> int:
     if not args.version:
-        raise OptionError("choose a command: sample, list, plan or doctor; see torchdiff --help")
+        raise OptionError("choose a command: sample, list, plan, simulate or doctor; see torchdiff --help")
     from torchdiff import __version__
 
     print(f"torchdiff-sde {__version__}")
