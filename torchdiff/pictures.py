@@ -33,8 +33,8 @@ def pyplot() -> Any:
 def strip(file: IO[bytes], rows: Sequence[tuple[str, Paths]]) -> None:
     """Images (T, B, 1 or 3, H, W) or (T, B, H, W) as PNG: a row a sample, time from left to right.
 
-    Each frame is shown at its own scale, mean +- 2.5 standard deviations, [-1, 1] at least, so that noise of any size
-    is grey noise; the number below is that standard deviation.
+    Each frame is shown at its own scale, [-1, 1] at least and all but the outer hundredths of its values, so that noise
+    of any size is grey noise; the number below is its standard deviation.
     """
     plt = pyplot()
     images = [(name, t, _image(x)) for name, paths in rows for t, x in _frames(paths)]
@@ -44,8 +44,10 @@ def strip(file: IO[bytes], rows: Sequence[tuple[str, Paths]]) -> None:
     )
     figure.get_layout_engine().set(w_pad=0.015, h_pad=0.03, wspace=0.0, hspace=0.02)
     for k, (axis, (name, t, image)) in enumerate(zip(axes.flat, images, strict=True)):
-        centre, half = _scale(image)
-        axis.imshow((image - centre) / (2.0 * half) + 0.5, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
+        black, white = _scale(image)
+        axis.imshow(
+            ((image - black) / (white - black)).clip(0.0, 1.0), cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest"
+        )
         axis.set_xticks([])
         axis.set_yticks([])
         for spine in axis.spines.values():
@@ -129,8 +131,9 @@ def _image(x: Tensor) -> Any:
 
 
 def _scale(image: Any) -> tuple[float, float]:
-    spread = 2.5 * float(image.std())
-    return (0.0, 1.0) if spread <= 1.0 + abs(float(image.mean())) else (float(image.mean()), max(1.0, spread))
+    """Black and white: all but the outer hundredths of the values, [-1, 1] at least."""
+    ordered = torch.as_tensor(image).reshape(-1)
+    return min(-1.0, float(ordered.quantile(0.01))), max(1.0, float(ordered.quantile(0.99)))
 
 
 def _save(figure: Any, file: IO[bytes]) -> None:

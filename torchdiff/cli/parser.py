@@ -91,7 +91,7 @@ def _add_simulate(commands) -> None:
     simulate.add_argument(
         "--data",
         default="digits",
-        help="digits (made by the shipped network, the default); swiss_roll, moons, rings, pinwheel; or the tensor x of "
+        help="digits (made by the shipped network, the default); swiss_roll, moons, rings, pinwheel; or the x of "
         "a .safetensors file",
     )
     simulate.add_argument("--count", type=arguments.whole(1, 10**6), help="how many; by default 1 digit, 1500 points")
