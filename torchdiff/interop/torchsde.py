@@ -193,7 +193,7 @@ def reverse_step(method: str, x: Any, span: Span, predict: Predict, noise: Noise
         return torch.cat([block.reshape(shape[0], math.prod(shape[1:])) for block in unpack(x)], dim=1)
 
     def whole(y: Tensor) -> Any:
-        return pack(block.reshape(shape) for block in y.chunk(blocks, dim=1)) if y.numel() else x
+        return pack(block.reshape(shape).contiguous() for block in y.chunk(blocks, dim=1)) if y.numel() else x
 
     def clock(s: float) -> float:
         return min(max(-s, nxt.t), cur.t)  # stages at the ends may miss them by an ulp
