@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchdiff.counters import BROWNIAN, LAYOUT, PATHS, PRIOR, STEP, TICKS, USER, draw_number, node_number
+from torchdiff.counters import BROWNIAN, FORWARD, LAYOUT, PATHS, PRIOR, STEP, TICKS, USER, draw_number, node_number
 
 WIDTHS = {"purpose": 3, "step": 49, "part": 3, "call": 5, "block": 4}
 USES = st.fixed_dictionaries({name: st.integers(0, 2**width - 1) for name, width in WIDTHS.items()})
@@ -33,7 +33,7 @@ def test_fields_tile_the_number():
 
 def test_purposes_differ():
     """Steps, the prior, Brownian paths and users draw from different numbers."""
-    assert len({draw_number(purpose) for purpose in (STEP, PRIOR, BROWNIAN, USER)}) == 4
+    assert len({draw_number(purpose) for purpose in (STEP, PRIOR, BROWNIAN, USER, FORWARD)}) == 5
 
 
 @pytest.mark.parametrize("name", WIDTHS)

@@ -18,7 +18,7 @@ BEFORE = {
 }
 AFTER = {
     "README.md": "assert images.shape == (16, 1, 28, 28) and out.plan.calls == 20\n",
-    "CONTRIBUTING.md": "assert torchdiff.plan('cosine', 'ddim0', steps=3).calls == 4\n",
+    "CONTRIBUTING.md": "assert torchdiff.plan('plain_cosine', 'ddim0', steps=3).calls == 4\n",
 }
 
 

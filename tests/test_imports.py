@@ -18,11 +18,12 @@ ROOT = Path(torchdiff.__file__).parent
 LAYERS = (
     ("_C", "errors", "blocks", "form", "counters", "limits", "progress"),
     ("spec", "ticks"),
-    ("options", "plugins"),
+    ("options", "plugins", "interop.torchsde_methods"),
     ("registry", "sde.base", "ops", "ops.*"),
     ("sde.linear_beta", "sde.spline", "sde.numeric"),
     ("sde.*", "grids", "denoiser", "noise", "draws", "guard"),
-    ("predict",),
+    ("predict", "interop", "interop.torchsde", "general"),
+    ("jacobians",),
     ("sde",),
     ("solvers.base",),
     ("intervals",),
@@ -38,8 +39,11 @@ LAYERS = (
     ("inputs",),
     ("program",),
     ("run", "sampler"),
-    ("brownian",),
+    ("brownian", "wiener", "equations"),
+    ("reversal", "schemes"),
+    ("simulation",),
     ("sampling", "storage", "formats", "zoo", "zoo.*"),
+    ("pictures",),
     ("testing", "testing.*"),
     ("torchdiff",),  # the face: all but the registries is imported on first use
     ("doctor",),
@@ -159,7 +163,7 @@ def test_imports_for_types_are_free():
 
 
 # these stand in the same layers as what works on floats, and work on arrays
-WITH_TORCH = ("ops", "ops.*", "noise", "draws", "guard", "gaussian")
+WITH_TORCH = ("ops", "ops.*", "noise", "draws", "guard", "gaussian", "interop.torchsde", "general", "jacobians")
 # processes given by a user's functions: SciPy solves them when they are first asked for a number
 WITH_SCIPY = ("sde.numeric", "sde.matrix")
 

@@ -15,8 +15,10 @@ from torchdiff.registry import GRIDS, SDES, SOLVERS
 if TYPE_CHECKING:
     from torchdiff import gaussian, noise, testing
     from torchdiff.denoiser import Denoiser, wrap
+    from torchdiff.general import SDE
     from torchdiff.planner import plan
     from torchdiff.plans import Plan
+    from torchdiff.reversal import reverse
     from torchdiff.sampler import Sampler
     from torchdiff.sampling import Samples, sample
     from torchdiff.sde import (
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
         ScalarSDE,
         SubVP,
     )  # fmt: skip
+    from torchdiff.simulation import Paths, simulate
     from torchdiff.solvers import AffineSolver, Carry, Chain, Solver, Span
 
 __version__ = "0.1.0"
@@ -55,6 +58,9 @@ _LAZY = {
         *("CLD", "EDM", "VE", "VP", "BetaSDE", "Cosine", "DiscreteVP", "DriftSDE", "Flow", "Level", "LinearSDE"),
         *("MarginalSDE", "MatrixSDE", "ScalarSDE", "SubVP"),
     ),
+    "torchdiff.general": ("SDE",),
+    "torchdiff.simulation": ("simulate", "Paths"),
+    "torchdiff.reversal": ("reverse",),
     "torchdiff.solvers": ("AffineSolver", "Carry", "Chain", "Solver", "Span"),
 }
 _HOME = {name: module for module, names in _LAZY.items() for name in names}
@@ -77,6 +83,7 @@ def __dir__() -> list[str]:
 
 __all__ = [  # noqa: RUF022  # by what they are for
     "sample", "Samples", "Sampler", "plan", "Plan", "wrap", "Denoiser", "noise", "gaussian", "testing",
+    "simulate", "Paths", "SDE", "reverse",
     "register_sde", "register_solver", "register_grid", "get_sde", "get_solver", "get_grid",
     "list_sdes", "list_solvers", "list_grids",
     "Level", "LinearSDE", "ScalarSDE", "VP", "SubVP", "Cosine", "DiscreteVP", "VE", "EDM", "Flow", "CLD",

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from torchdiff import ops
+from torchdiff.blocks import pack
 from torchdiff.counters import block_of
 from torchdiff.draws import Draws, Fresh
 from torchdiff.intervals import Claims, Interval, normaliser
@@ -58,7 +59,14 @@ class BrownianRun(Run):
             scale, blocks = normaliser(self.plan.sde, interval), range(self.plan.blocks)
             return [Fresh.of((self._path(block, interval)[0] * scale).to(self.place.dtype)) for block in blocks]
 
-        return Draws(fresh, self.place.shape, self.place.dtype)
+        def joint(start: Level, end: Level) -> tuple[Any, Any] | None:
+            interval = claims.claim(start, end)
+            if interval is None:
+                return None
+            made = [self._joint(block, interval) for block in range(self.plan.blocks)]
+            return pack(w for w, _ in made), pack(u for _, u in made)
+
+        return Draws(fresh, self.place.shape, self.place.dtype, joint)
 
     def _increment(self, draw: int) -> Tensor:
         """The increment of a draw of the plan, made together with those that follow."""
@@ -77,9 +85,17 @@ class BrownianRun(Run):
 
     def _path(self, block: int, times: list[float] | Interval) -> Tensor:
         """Increments over consecutive times, (K, B, *event); float32 for half-precision states, as all their noise."""
+        return self._walk(block, times, False)[0]
+
+    def _joint(self, block: int, interval: Interval) -> tuple[Tensor, Tensor]:
+        """The increment over one interval and the integral along it, whichever way it goes, in the state's dtype."""
+        w, integral = (made[0].to(self.place.dtype) for made in self._walk(block, interval, True))
+        return w, integral if interval[0] < interval[1] else -integral
+
+    def _walk(self, block: int, times: list[float] | Interval, integral: bool) -> list[Tensor]:
         dtype = torch.float64 if self.place.dtype == torch.float64 else torch.float32
         ends, horizon = torch.tensor(times, dtype=torch.float64, device="cpu"), self.plan.sde.t_max
-        return ops.brownian(self.place.shape, self.seeds, self.first_index, block, ends, horizon, False, dtype)[0]
+        return ops.brownian(self.place.shape, self.seeds, self.first_index, block, ends, horizon, integral, dtype)
 
 
 def _as_tensors(plan: Plan, spans: dict[int, Interval]) -> Plan:

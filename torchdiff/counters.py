@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-STEP, PRIOR, BROWNIAN, USER = range(4)  # the purposes
+STEP, PRIOR, BROWNIAN, USER, FORWARD = range(5)  # the purposes
 
 # field: (lowest bit, width). The step stands on top: what does not fit in 32 bits advances the key instead.
 LAYOUT = {"block": (0, 4), "call": (4, 5), "part": (9, 3), "purpose": (12, 3), "step": (15, 49)}
@@ -11,7 +11,8 @@ LAYOUT = {"block": (0, 4), "call": (4, 5), "part": (9, 3), "purpose": (12, 3), "
 def draw_number(purpose: int, step: int = 0, part: int = 0, call: int = 0, block: int = 0) -> int:
     """The draw number of one use of noise: no two uses share one.
 
-    purpose: STEP, PRIOR, BROWNIAN or USER. step: interval of the grid. part: place in a chain of solvers.
+    purpose: STEP, PRIOR, BROWNIAN, USER, or FORWARD for a simulation forward in time. step: interval of the grid.
+    part: place in a chain of solvers.
     call: the how manieth normal of this part in this step. block: block of the state.
     Raises ValueError for a field outside its width (8 parts, 32 calls, 16 blocks, 2^49 steps).
     """
@@ -35,6 +36,7 @@ def block_of(draw: int) -> int:
 DEPTH = 24
 TICKS = 1 << DEPTH
 PATHS = 1 << LAYOUT["purpose"][0]
+FORWARD_PATH = 1 << LAYOUT["block"][1]  # path of the first block in a run forward; in one backward it is path 0
 
 
 def node_number(path: int, node: int, which: int) -> int:

@@ -63,18 +63,43 @@ class Draws:
     """The noise of one step on tensors: noise(start, end) is a tensor, noise.lazy(start, end) the same draw as Fresh.
 
     Each call is a draw of its own, whichever way. The state of an SDE of several blocks gets Blocks of them.
+    path(start, end): for a run on Brownian paths, what `joint` returns, or None where its path has nothing to give.
     """
 
     def __init__(
-        self, fresh: Callable[[Level, Level], Sequence[Fresh]], shape: Sequence[int], dtype: torch.dtype
+        self,
+        fresh: Callable[[Level, Level], Sequence[Fresh]],
+        shape: Sequence[int],
+        dtype: torch.dtype,
+        path: Callable[[Level, Level], tuple[Any, Any] | None] = lambda start, end: None,
     ) -> None:
-        self._fresh, self._shape, self._dtype = fresh, shape, dtype
+        self._fresh, self._shape, self._dtype, self._path = fresh, shape, dtype, path
 
     def __call__(self, start: Level, end: Level) -> Any:
         return pack(z.stored(self._shape, self._dtype) for z in self._fresh(start, end))
 
     def lazy(self, start: Level, end: Level) -> Any:
         return pack(self._fresh(start, end))
+
+    def joint(self, start: Level, end: Level) -> tuple[Any, Any]:
+        """(W, U): the increment of a Wiener process over the interval, and the integral of W - W(start) along it.
+
+        Two draws; on a Brownian path they are the path's own.
+        """
+        found = self._path(start, end)
+        return _pair(self, start, end) if found is None else found
+
+
+def _pair(noise: Callable[[Level, Level], Any], start: Level, end: Level) -> tuple[Any, Any]:
+    """Two standard normals as (W, U): U = h (W / 2 + H), the space-time Levy area H ~ N(0, h / 12) independent of W."""
+    h = abs(end.t - start.t)
+    w, area = noise(start, end) * math.sqrt(h), noise(start, end) * math.sqrt(h / 12.0)
+    return w, (w * 0.5 + area) * h
+
+
+def joint(noise: Callable[[Level, Level], Any]) -> Callable[[Level, Level], tuple[Any, Any]]:
+    """noise.joint, or what does the same with a noise function that has none."""
+    return getattr(noise, "joint", None) or (lambda start, end: _pair(noise, start, end))
 
 
 def lazy(noise: Callable[[Level, Level], Any]) -> Callable[[Level, Level], Any]:

@@ -41,6 +41,10 @@ class LawError(TorchdiffError, AssertionError):
     """An SDE or a solver that breaks a law of torchdiff.testing."""
 
 
+class DependencyError(TorchdiffError, ImportError):
+    """A package that was asked for and is not installed."""
+
+
 class StorageError(TorchdiffError, OSError):
     """A file that cannot be written where it was asked for."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import NoReturn
 
-from torchdiff.cli import arguments, checking, doctor, listing, planning, plugins, sampling
+from torchdiff.cli import arguments, checking, doctor, listing, planning, plugins, sampling, simulating
 from torchdiff.errors import OptionError
 
 
@@ -20,7 +20,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser() -> Parser:
-    """torchdiff sample | list | plan | check | plugins | doctor; each command's `run(args)` returns the exit code."""
+    """All commands; `run(args)` of each returns the exit code."""
     top = Parser(
         prog="torchdiff",
         description="Turn a trained score, diffusion or flow network into samples.",
@@ -86,6 +86,7 @@ def parser() -> Parser:
     _finish(laws, checking.run, "print the report as JSON")
 
     _add_plugins(commands.add_parser("plugins", help="what is installed; begin one", description=plugins.__doc__))
+    _add_simulate(commands)
 
     check = commands.add_parser("doctor", help="what is installed, and is it well", description=doctor.__doc__)
     _finish(check, doctor.run, "print the checks as JSON")
@@ -102,6 +103,36 @@ def _add_plugins(parser: argparse.ArgumentParser) -> None:
     new.add_argument("--folder", help="where to, default torchdiff-NAME; it may exist if it is empty")
     _finish(new, plugins.new, "print what was written as JSON")
     _finish(parser, plugins.run, "print a JSON list")
+
+
+def _add_simulate(commands) -> None:
+    simulate = commands.add_parser(
+        "simulate", help="run a forward SDE on data, into a picture or a file", description=simulating.__doc__
+    )
+    simulate.add_argument("sde")
+    simulate.add_argument(
+        "--data",
+        default="digits",
+        help="digits (made by the shipped network, the default); swiss_roll, moons, rings, pinwheel; or the x of "
+        "a .safetensors file",
+    )
+    simulate.add_argument("--count", type=arguments.whole(1, 10**6), help="how many; by default 1 digit, 1500 points")
+    simulate.add_argument(
+        "--times", type=arguments.numbers, metavar="T,T,...", help="9 from 0 to t_max by default, 4 for points"
+    )
+    simulate.add_argument("--method", help="exact (default), euler_maruyama, torchsde:method=srk, ...")
+    simulate.add_argument(
+        "--steps",
+        type=arguments.whole(1, arguments.MOST_STEPS),
+        help="between two times, for methods that are not exact",
+    )
+    simulate.add_argument(
+        "--noise", default="brownian", help="brownian (default): one path whatever the times; or white"
+    )
+    simulate.add_argument("--seed", type=arguments.whole(0, 2 * arguments.INT64 - 1), help="drawn by default")
+    simulate.add_argument("--first-index", type=arguments.whole(0, arguments.INT64 - 1), default=0)
+    simulate.add_argument("--out", default="out/noising.png", help=".png, .safetensors or .npz, default %(default)s")
+    _finish(simulate, simulating.run, "print what was done as JSON")
 
 
 def _add_plan(parser: argparse.ArgumentParser) -> None:
@@ -128,7 +159,9 @@ def _finish(parser: argparse.ArgumentParser, run, json_help: str) -> None:
 
 def _no_command(args: argparse.Namespace) -> int:
     if not args.version:
-        raise OptionError("choose a command: sample, list, plan, check, plugins or doctor; see torchdiff --help")
+        raise OptionError(
+            "choose a command: sample, list, plan, simulate, check, plugins or doctor; see torchdiff --help"
+        )
     from torchdiff import __version__
 
     print(f"torchdiff-sde {__version__}")

@@ -8,8 +8,9 @@ from torchdiff.solvers.dpmpp import DPMpp2M
 from torchdiff.solvers.euler_maruyama import EulerMaruyama
 from torchdiff.solvers.flow_ode import ODE, Heun
 from torchdiff.solvers.sscs import SSCS
+from torchdiff.solvers.torchsde import TorchSDE
 
 __all__ = [
     "ALD", "DDIM", "DDPM", "ODE", "SSCS", "AffineSolver", "Carry", "Chain", "DPMpp2M", "Denoise", "EulerMaruyama",
-    "Heun", "Langevin", "PredictorCorrector", "Solver", "Span",
+    "Heun", "Langevin", "PredictorCorrector", "Solver", "Span", "TorchSDE",
 ]  # fmt: skip

@@ -1,0 +1,202 @@
+"""Laws of the bridge to torchsde: its methods on our noise, our path as its Brownian motion."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from itertools import pairwise
+
+import pytest
+import torch
+import torchsde
+from instances import field
+
+import torchdiff
+from torchdiff import SDE, noise, reverse, simulate
+from torchdiff.errors import IncompatibleError, OptionError
+from torchdiff.interop.torchsde import BrownianPath
+from torchdiff.interop.torchsde_methods import METHODS
+
+SEED, COUNT = 3, 4000
+
+
+class Theirs:
+    """dX = sin X dt + (1 + X^2)^1/2 / 2 dW as torchsde wants it."""
+
+    noise_type, sde_type = "diagonal", "ito"
+
+    def f(self, t, y):
+        return torch.sin(y)
+
+    def g(self, t, y):
+        return 0.5 * (1.0 + y**2).sqrt()
+
+
+OURS = SDE.of(lambda x, t: Theirs().f(t, x), lambda x, t: Theirs().g(t, x))
+
+
+def start(count=5, dims=3):
+    return noise.normal((count, dims), seed=9, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("ends", [(0.0, 1.0), (-1.0, 3.0)])
+@pytest.mark.parametrize("method", ["euler", "milstein"])
+def test_torchsde_and_we_walk_one_path(method, ends):
+    """torchsde.sdeint with BrownianPath and our method for the same seed and grid end in the same states.
+
+    torchsde keeps its times in the dtype of y, float64; sixteen steps that are dyadic, so that neither rounds times.
+    """
+    t0, t1 = ends
+    path = BrownianPath((5, 3), t0, t1, seed=SEED, dtype=torch.float64)
+    theirs = torchsde.sdeint(Theirs(), start(), [t0, (t0 + t1) / 2, t1], bm=path, method=method, dt=(t1 - t0) / 16)
+    name = {"euler": "euler_maruyama"}.get(method, method)
+    ours = simulate(OURS, start(), [t0, (t0 + t1) / 2, t1], seed=SEED, steps=8, method=name)
+    torch.testing.assert_close(ours.x, theirs, rtol=1e-13, atol=1e-13)
+    bridged = simulate(OURS, start(), [t0, (t0 + t1) / 2, t1], seed=SEED, steps=8, method=f"torchsde:method={method}")
+    torch.testing.assert_close(bridged.x, theirs, rtol=1e-13, atol=1e-13)
+
+
+def test_srk_by_sdeint_and_by_simulate_agree():
+    """So do W and its time integral: the whole run of torchsde's srk on BrownianPath is our step by step one."""
+    path = BrownianPath((5, 3), 0.0, 1.0, seed=SEED, dtype=torch.float64)
+    theirs = torchsde.sdeint(Theirs(), start(), [0.0, 1.0], bm=path, method="srk", dt=1.0 / 16)
+    ours = simulate(OURS, start(), [0.0, 1.0], seed=SEED, steps=16, method="torchsde:method=srk")
+    torch.testing.assert_close(ours.x, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_the_path_is_our_path():
+    """W over an interval, its integral, W(t) alone and zero lengths are those of noise.brownian, in any order."""
+    path = BrownianPath((4, 2), 1.0, 3.0, seed=SEED, first_index=5, path=2, dtype=torch.float64)
+    w, u = noise.brownian(
+        (4, 2), [0.5, 1.25], seed=SEED, horizon=2.0, first_index=5, path=2, integral=True, dtype=torch.float64
+    )
+    late = path(2.0, 3.0)
+    assert torch.equal(path(1.5, 2.25), w[0])
+    assert all(torch.equal(a, b[0]) for a, b in zip(path(1.5, 2.25, return_U=True), (w, u), strict=True))
+    torch.testing.assert_close(path(1.0, 2.0) + late, path(3.0), rtol=0.0, atol=1e-14)
+    assert torch.equal(path(2.0, 2.0), torch.zeros(4, 2, dtype=torch.float64))
+    assert (path.shape, path.size(), path.dtype, path.device.type) == ((4, 2), (4, 2), torch.float64, "cpu")
+
+
+def test_wrong_questions_to_the_path_are_named():
+    """Times outside, backwards, Levy areas, and shapes that torchsde cannot use."""
+    path = BrownianPath((4, 2), 1.0, 3.0, seed=SEED)
+    for call, words in [
+        (lambda: path(0.5, 2.0), "lives on [1, 3]"),
+        (lambda: path(2.0, 1.5), "later tb"),
+        (lambda: path(1.5, 2.0, return_A=True), "log_ode"),
+        (lambda: BrownianPath((4,), 0.0, 1.0, seed=1), "shape (B, m)"),
+        (lambda: BrownianPath((4, 2), 1.0, 1.0, seed=1), "t0 < t1"),
+    ]:
+        with pytest.raises(OptionError) as caught:
+            call()
+        assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(("method", "order"), [("srk", 1.5), ("euler", 0.5), ("heun", 1.0), ("midpoint", 1.0)])
+def test_strong_orders_on_our_path(method, order):
+    """On geometric Brownian motion each method has its strong order: srk needs the path's own time integrals for it.
+
+    With a time integral that is not the path's, the slope of srk is 1. Stratonovich's methods get the converted drift;
+    without that they do not converge at all. 0.1: 4000 paths and the next term, from 16 to 128 steps.
+    """
+    sde = SDE.of(lambda x, t: 0.3 * x, lambda x, t: 0.4 * x)
+    x0 = torch.ones(COUNT, 1, dtype=torch.float64)
+    motion = SDE.of(lambda x, t: 0.0, lambda x, t: 1.0)
+    w = simulate(motion, 0.0 * x0, [0.0, 1.0], seed=1, steps=1).x[-1]
+    exact = torch.exp(0.3 - 0.5 * 0.4**2 + 0.4 * w)
+    ends = [simulate(sde, x0, [0.0, 1.0], seed=1, steps=n, method=f"torchsde:method={method}").x[-1] for n in (16, 128)]
+    errors = [float((end - exact).square().mean().sqrt()) for end in ends]
+    assert abs(math.log2(errors[0] / errors[1]) / 3.0 - order) < 0.1
+
+
+def test_srk_refines_one_path_in_sample():
+    """sample(..., "torchsde:method=srk", noise="brownian"): strong order 1.5 on the reverse VP equation.
+
+    rms distance of the samples at n and 2 n steps. White noise stays apart; an integral that is not the path's gives 1.
+    """
+    ends = [
+        torchdiff.sample(
+            lambda x, t: -0.5 * x - torch.tanh(x),
+            "vp",
+            "torchsde:method=srk",
+            steps=n,
+            shape=(4, 500),
+            seed=1,
+            prediction="score",
+            noise="brownian",
+            dtype=torch.float64,
+            final="t_min",
+            grid="uniform",
+            t_min=0.1,
+        ).x
+        for n in (40, 80, 160, 320)
+    ]
+    gaps = [float((a - b).square().mean().sqrt()) for a, b in pairwise(ends)]
+    # 0.15: of slopes between 40 and 320 steps; 1.5 is the asymptote
+    assert abs(math.log2(gaps[0] / gaps[2]) / 2.0 - 1.5) < 0.15, gaps
+
+
+@pytest.mark.parametrize("sde", ["vp", "cld:mass=1,beta=1,t_max=3"])
+def test_euler_is_euler_maruyama(sde):
+    """The solver with torchsde's euler and ours are one formula on one noise; milstein too: additive noise."""
+    runs = []
+    for solver in ("euler_maruyama", "torchsde:method=euler", "torchsde:method=milstein"):
+        out = torchdiff.sample(
+            field, sde, solver, steps=6, shape=(3, 1, 2, 2), prediction="score", seed=5, dtype=torch.float64
+        )
+        runs.append(torch.stack(out.state))
+    torch.testing.assert_close(runs[1], runs[0], rtol=1e-11, atol=1e-12)  # amplified along six steps from t = 1
+    torch.testing.assert_close(runs[2], runs[0], rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_solver_and_simulation_agree(method):
+    """The solver and simulate(reverse(...)) with the same method are one step on one path, for any event shape."""
+    times = [1.0, 0.75, 0.5, 0.25]
+    x = noise.normal((3, 1, 2, 2), seed=2, dtype=torch.float64)
+    name = f"torchsde:method={method}"
+    options = {"seed": 6, "noise": "brownian"}
+    mine = simulate(reverse("vp", field), x, times, steps=1, method=name, **options)
+    theirs = torchdiff.sample(field, "vp", name, times=times, x=x, prediction="score", final="t_min", **options)
+    torch.testing.assert_close(mine.x[-1], theirs.x, rtol=1e-12, atol=1e-12)
+    assert theirs.plan.calls == 3 * METHODS[method][1]
+
+
+def test_torch_s_own_generator_is_left_alone():
+    """torchsde draws a vector to learn a shape; the caller's random numbers do not move."""
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    torchdiff.sample(field, "vp", "torchsde", steps=2, shape=(3, 2), prediction="score", seed=1)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_what_torchsde_cannot_do_is_named():
+    """Matrix noise by srk, an unknown method, and a machine without torchsde: one line with the way out."""
+    sde = SDE.of(lambda x, t: 0.0, lambda x, t: torch.diag_embed(x), "matrix")
+    with pytest.raises(IncompatibleError, match="matrix noise; take milstein"):
+        simulate(sde, start(), [0.0, 1.0], steps=2, method="torchsde:method=srk")
+    with pytest.raises(OptionError, match="Levy areas"):
+        torchdiff.get_solver("torchsde:method=log_ode")
+    program = """
+import sys
+sys.modules["torchsde"] = None
+import torch, torchdiff
+from torchdiff.errors import DependencyError
+assert "torchsde" in torchdiff.list_solvers()
+torchdiff.plan("vp", "torchsde", steps=3)
+calls = []
+def net(x, t): calls.append(1); return x
+for run in (
+    lambda: torchdiff.sample(net, "vp", "torchsde", steps=2, shape=(1, 1), prediction="score"),
+    lambda: torchdiff.simulate("vp", torch.ones(1, 1), [0, 1], method="torchsde", steps=2),
+):
+    try: run()
+    except DependencyError as error: assert "pip install torchsde" in str(error), error
+    else: raise AssertionError("no error")
+assert not calls
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,1 @@
+"""Bridges to neighbouring packages, each imported only when it is asked for."""
