@@ -60,6 +60,7 @@ def test_weights_are_finite_and_bounded_at_every_number_of_steps(solver, sde):
 
 # network calls of n steps: the first and the last interval, where a formula would divide by 0, are DDIM's one call
 ENDS = {
+    "ancestral": lambda n: n,
     "ddim": lambda n: n,
     "ddim:eta=0.5": lambda n: n,
     "ddpm": lambda n: n,
@@ -70,6 +71,7 @@ ENDS = {
     "ode": lambda n: max(1, 2 * n - 2),
     "ode:method=euler": lambda n: n,
     "predictor_corrector": lambda n: 2 * n,
+    "reverse_diffusion": lambda n: n,
     "predictor_corrector:predictor=heun,corrector=(ald:repeat=2)": lambda n: 2 * n + max(1, 2 * n - 2),
 }
 
