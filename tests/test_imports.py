@@ -17,7 +17,7 @@ ROOT = Path(torchdiff.__file__).parent
 # name is its __init__; a pattern serves all that no other pattern names in full.
 LAYERS = (
     ("_C", "errors", "blocks", "form", "counters", "limits", "progress"),
-    ("spec", "ticks"),
+    ("spec", "ticks", "clocks"),
     ("options", "plugins"),
     ("registry", "sde.base", "ops", "ops.*"),
     ("sde.*", "grids", "denoiser", "noise", "draws", "guard", "adaptive"),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from torchdiff import ops
 from torchdiff.blocks import pack, unpack
-from torchdiff.errors import StepSizeError
+from torchdiff.clocks import Clock
 from torchdiff.sde.base import Level, LinearSDE
 
 Velocity = Callable[[Any, Sequence[float]], Any]  # (state (B, *event), the time of each sample) -> its dx/dt
@@ -27,8 +27,6 @@ STAGES = (  # the last row is the fifth-order step, at whose end the next one st
     (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
 )
 ERROR = (-71 / 57600, 0.0, 71 / 16695, -71 / 1920, 17253 / 339200, -22 / 525, 1 / 40)  # fourth order minus fifth
-SAFETY, LEAST, MOST = 0.9, 0.2, 10.0  # a new step is this times what the error asks for, within these factors
-POWER = -1 / 5  # the error of a step is of fifth order
 
 
 def flow(predict: Any, sde: LinearSDE, start: Level, end: Level) -> Velocity:
@@ -59,6 +57,7 @@ def integrate(velocity: Velocity, x: Any, start: float, end: float, rtol: float,
     clocks = [Clock(i, start, end) for i in range(batch)]
     slope = list(unpack(velocity(pack(state), [start] * batch)))
     _first_steps(velocity, state, slope, clocks, rtol, atol)
+    state = _choose(clocks, state, state)
     while any(clock.running for clock in clocks):
         h = [clock.propose() for clock in clocks]
         slopes, point = [slope], state
@@ -74,77 +73,17 @@ def integrate(velocity: Velocity, x: Any, start: float, end: float, rtol: float,
     return pack(b.to(dtype) for b in state)
 
 
-class Clock:
-    """One sample's way from start to end: scipy.integrate.RK45's rules for steps, word by word."""
-
-    def __init__(self, sample: int, start: float, end: float) -> None:
-        self.sample, self.t, self.end = sample, start, end
-        self.low, self.high = min(start, end), max(start, end)
-        self.sign = math.copysign(1.0, end - start)
-        self.size = 0.0  # of the next step, without its sign
-        self.h = 0.0  # of the step at hand, with its sign; 0 once the sample has arrived
-        self.running, self.rejected, self.moved, self.lost = True, False, False, False
-
-    def propose(self) -> float:
-        if not self.running:
-            self.h = 0.0
-            return 0.0
-        if not self.rejected:
-            self.size = max(self.size, self.least)
-        new = self.t + self.size * self.sign
-        if self.sign * (new - self.end) > 0.0:
-            new = self.end
-        self.new, self.h = new, new - self.t
-        self.size = abs(self.h)
-        return self.h
-
-    @property
-    def least(self) -> float:
-        return 10.0 * abs(math.nextafter(self.t, self.sign * math.inf) - self.t)
-
-    def at(self, node: float) -> float:
-        """The time of a stage: within the interval, whatever the rounding."""
-        return min(max(self.t + node * self.h, self.low), self.high)
-
-    def judge(self, error: float, rtol: float, atol: float) -> None:
-        """Accept or reject the step at hand by its error, and say how long the next one is."""
-        self.moved = False
-        if not self.running:
-            return
-        if not math.isfinite(error):
-            self.running, self.lost = False, True
-        elif error < 1.0:
-            factor = MOST if error == 0.0 else min(MOST, SAFETY * error**POWER)
-            self.size *= min(1.0, factor) if self.rejected else factor
-            self.t, self.moved, self.rejected = self.new, True, False
-            self.running = self.sign * (self.t - self.end) < 0.0
-        else:
-            self.size *= max(LEAST, SAFETY * error**POWER)
-            self.rejected = True
-            if self.size < self.least:
-                raise StepSizeError(
-                    f"sample {self.sample} needs steps below {self.least:.3g} at t = {self.t!r} to keep its error within "
-                    f"rtol = {rtol:g} and atol = {atol:g}: its flow is singular there, or jumps; keep away from there "
-                    f"with t_max or t_min, or allow larger errors"
-                )
-
-
 def _first_steps(
     velocity: Velocity, state: list[Tensor], slope: list[Tensor], clocks: list[Clock], rtol: float, atol: float
 ) -> None:
-    """The length of each sample's first step (Hairer, Norsett & Wanner 1993, section II.4)."""
+    """The length of each sample's first step, from sizes of the state, the slope, and its change over a trial step."""
     scales = [b.detach().abs() * rtol + atol for b in state]
     sizes = _rms(state, scales), _rms(slope, scales)
-    way = clocks[0].high - clocks[0].low
-    trial = [min(way, 1e-6 if min(d0, d1) < 1e-5 else 0.01 * d0 / d1) for d0, d1 in zip(*sizes, strict=True)]
-    h = [length * clock.sign for length, clock in zip(trial, clocks, strict=True)]
-    times = [min(max(clock.t + step, clock.low), clock.high) for clock, step in zip(clocks, h, strict=True)]
-    ahead = unpack(velocity(pack(_sum(state, [slope], h, (1.0,))), times))
+    h = [clock.probe(d0, d1) for clock, d0, d1 in zip(clocks, *sizes, strict=True)]
+    ahead = unpack(velocity(pack(_sum(state, [slope], h, (1.0,))), [clock.at(1.0) for clock in clocks]))
     bends = _rms([a - b for a, b in zip(ahead, slope, strict=True)], scales)
-    for clock, length, d1, bend in zip(clocks, trial, sizes[1], bends, strict=True):
-        steepest = max(d1, bend / length)
-        best = (0.01 / steepest) ** -POWER if steepest > 1e-15 else max(1e-6, length * 1e-3)
-        clock.size = min(100.0 * length, best, way)
+    for clock, d1, bend in zip(clocks, sizes[1], bends, strict=True):
+        clock.begin(d1, bend)
 
 
 def _sum(state: list[Tensor], slopes: list[list[Tensor]], h: list[float], row: Sequence[float]) -> list[Tensor]:

@@ -97,6 +97,7 @@ class Ask:
         rows = [[form.terms.get(key, 0.0) for key in columns] for form in unpack(velocity)]
         if not all(math.isfinite(weight) for row in rows for weight in row):
             raise IncompatibleError(
-                f"the probability flow of {self.sde!r} is infinite at t = {level.t:g}; keep away from there by t_max, t_min"
+                f"the probability flow of {self.sde!r} is infinite at t = {level.t:g}; "
+                f"keep away from there by t_max, t_min"
             )
         return Reading(level, self.denoiser.label(level), self.denoiser.scale(level), rows)

@@ -124,7 +124,8 @@ class Plan:
         return self.table(limit=40)
 
     def __repr__(self) -> str:
-        return f"Plan({SOLVERS.label(self.solver)} on {SDES.label(self.sde)}, {self.steps} steps, {count(self.calls, 'call')})"
+        calls = count(self.calls, "call")
+        return f"Plan({SOLVERS.label(self.solver)} on {SDES.label(self.sde)}, {self.steps} steps, {calls})"
 
     def to_json(self) -> str:
         """JSON text without loss: floats as the shortest digits that give the same float64.

@@ -22,9 +22,10 @@ class RK45(Solver):
 
     Each interval of the grid is solved for by itself, with as many steps as the tolerances ask for, so that the number
     of network calls is known after the run alone (Samples.calls), and `calls=N` cannot be asked for. Each sample has
-    its own error, times and steps: it does not depend on its batch, and is what scipy.integrate.solve_ivp(method="RK45")
-    makes of it alone. A network call serves all samples, each at its own time; those that are there already are not
-    read. Sums, and the state between calls, are float64 whatever the dtype of the samples; the network gets that dtype.
+    its own error, times and steps: it does not depend on its batch, and is what SciPy's solve_ivp with method RK45
+    makes of it alone. A network call serves the whole batch, each sample at its own time; samples that have arrived
+    stay in it, unread, so that conditions keep their rows. Coefficients cost 8 us a sample and call on the CPU. Sums,
+    and the state between calls, are float64 whatever the dtype of the samples; the network gets that dtype.
     One-block SDEs use the velocity alpha' x0 + sigma' eps. Runs from data to noise too.
     Raises OptionError for rtol outside [2.3e-14, 1) and atol that is not positive; StepSizeError where the flow of a
     sample is singular; IncompatibleError where it is infinite at an end of the interval (VP at t = 0, say).
