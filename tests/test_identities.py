@@ -57,6 +57,16 @@ def test_equal_solvers_have_equal_plans(left, right, sde, prediction):
     assert distance(*plans) < 1e-12 * max(1.0, plans[0].growth)
 
 
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v", "score"])
+@pytest.mark.parametrize(("sde", "variance"), [("ve", "fixed_small"), ("vp", "fixed_large")])
+def test_ancestral_sampling_is_ddpm(sde, variance, prediction):
+    """By Tweedie's formula the posterior mean is (x + c^2 score) / m; the noise is the posterior's on VE, c on VP."""
+    names = ("ancestral", f"ddpm:variance={variance}")
+    plans = [torchdiff.plan(sde, solver, steps=20, prediction=prediction, final="t_min") for solver in names]
+    # 1e-12 as above; a score weight is sigma = 50 times larger still
+    assert distance(*plans) < 1e-12 * max(1.0, plans[0].growth, *(abs(w) for i in plans[0].items for w in i.weights[0]))
+
+
 def test_euler_on_the_flow_is_ddim():
     """On the straight path the velocity is constant between levels: Euler in t and DDIM are one method."""
     plans = [torchdiff.plan("flow", name, steps=8, prediction="flow") for name in ("ode:method=euler", "ddim")]

@@ -17,11 +17,11 @@ ROOT = Path(torchdiff.__file__).parent
 # name is its __init__; a pattern serves all that no other pattern names in full.
 LAYERS = (
     ("_C", "errors", "blocks", "form", "counters", "limits", "progress"),
-    ("spec", "ticks"),
+    ("spec", "ticks", "clocks"),
     ("options", "plugins", "interop.torchsde_methods"),
     ("registry", "sde.base", "ops", "ops.*"),
     ("sde.linear_beta", "sde.spline", "sde.numeric"),
-    ("sde.*", "grids", "denoiser", "noise", "draws", "guard"),
+    ("sde.*", "grids", "denoiser", "noise", "draws", "guard", "adaptive"),
     ("predict", "interop", "interop.torchsde", "general"),
     ("jacobians",),
     ("sde",),
@@ -37,7 +37,7 @@ LAYERS = (
     ("planner", "gaussian"),
     ("remembered",),
     ("inputs",),
-    ("program",),
+    ("program", "asking"),
     ("run", "sampler"),
     ("brownian", "wiener", "equations"),
     ("reversal", "schemes"),
@@ -163,7 +163,18 @@ def test_imports_for_types_are_free():
 
 
 # these stand in the same layers as what works on floats, and work on arrays
-WITH_TORCH = ("ops", "ops.*", "noise", "draws", "guard", "gaussian", "interop.torchsde", "general", "jacobians")
+WITH_TORCH = (
+    "ops",
+    "ops.*",
+    "noise",
+    "draws",
+    "guard",
+    "adaptive",
+    "gaussian",
+    "interop.torchsde",
+    "general",
+    "jacobians",
+)
 # processes given by a user's functions: SciPy solves them when they are first asked for a number
 WITH_SCIPY = ("sde.numeric", "sde.matrix")
 

@@ -73,7 +73,8 @@ def _table(kind: str, rows: list[dict[str, Any]]) -> str:
         facts = []
         if kind == "solvers":
             order = "-" if row.get("order") is None else f"{row['order']:g}"
-            facts = [order, str(row.get("calls", "-")), row.get("on", "-")]
+            calls = "any" if row.get("calls", 0) is None else str(row.get("calls", "-"))
+            facts = [order, calls, row.get("on", "-")]
         what = row["summary"] if row["source"] == "built-in" else f"{row['summary']} [{row['source']}]"
         lines.append([row["name"], options, *facts, what])
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]

@@ -7,10 +7,13 @@ from torchdiff.solvers.denoise import Denoise
 from torchdiff.solvers.dpmpp import DPMpp2M
 from torchdiff.solvers.euler_maruyama import EulerMaruyama
 from torchdiff.solvers.flow_ode import ODE, Heun
+from torchdiff.solvers.reverse_diffusion import Ancestral, ReverseDiffusion
+from torchdiff.solvers.rk45 import RK45
 from torchdiff.solvers.sscs import SSCS
 from torchdiff.solvers.torchsde import TorchSDE
 
 __all__ = [
-    "ALD", "DDIM", "DDPM", "ODE", "SSCS", "AffineSolver", "Carry", "Chain", "DPMpp2M", "Denoise", "EulerMaruyama",
-    "Heun", "Langevin", "PredictorCorrector", "Solver", "Span", "TorchSDE",
+    "ALD", "DDIM", "DDPM", "ODE", "RK45", "SSCS", "AffineSolver", "Ancestral", "Carry", "Chain", "DPMpp2M", "Denoise",
+    "EulerMaruyama", "Heun", "Langevin", "PredictorCorrector", "ReverseDiffusion", "Solver", "Span",
+    "TorchSDE",
 ]  # fmt: skip
