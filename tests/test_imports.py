@@ -163,7 +163,7 @@ def test_imports_for_types_are_free():
 
 
 # these stand in the same layers as what works on floats, and work on arrays
-WITH_TORCH = (
+WITH_TORCH = ("ops", "ops.*", "noise", "draws", "guard", "adaptive", "gaussian", "general", "jacobians", "interop.torchsde")
     "ops",
     "ops.*",
     "noise",
