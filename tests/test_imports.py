@@ -163,17 +163,9 @@ def test_imports_for_types_are_free():
 
 
 # these stand in the same layers as what works on floats, and work on arrays
-WITH_TORCH = ("ops", "ops.*", "noise", "draws", "guard", "adaptive", "gaussian", "general", "jacobians", "interop.torchsde")
-    "ops",
-    "ops.*",
-    "noise",
-    "draws",
-    "guard",
-    "adaptive",
-    "gaussian",
-    "interop.torchsde",
-    "general",
-    "jacobians",
+WITH_TORCH = (
+    *("ops", "ops.*", "noise", "draws", "guard", "adaptive", "gaussian", "general", "jacobians", "interop.torchsde"),
+    *("calling", "energy", "latent"),
 )
 # processes given by a user's functions: SciPy solves them when they are first asked for a number
 WITH_SCIPY = ("sde.numeric", "sde.matrix")
