@@ -19,7 +19,9 @@ LAYERS = (
     ("_C", "errors", "blocks", "form", "counters", "limits", "progress"),
     ("spec", "ticks"),
     ("options", "plugins"),
-    ("registry", "sde.base", "ops", "ops.*"),
+    ("registry", "sde.base", "ops", "ops.*", "energy"),
+    ("calling",),
+    ("conventions", "conventions.*", "latent"),
     ("sde.*", "grids", "denoiser", "noise", "draws", "guard"),
     ("predict",),
     ("sde",),
@@ -34,7 +36,8 @@ LAYERS = (
     ("trace",),
     ("planner", "gaussian"),
     ("remembered",),
-    ("inputs",),
+    ("fitness",),
+    ("inputs", "wrapping"),
     ("program",),
     ("run", "sampler"),
     ("brownian",),
@@ -45,7 +48,7 @@ LAYERS = (
     ("__main__",),
 )
 # Within these, modules may import each other, in any order that has no circle.
-ROOMS = ("ops", "zoo", "cli")
+ROOMS = ("ops", "zoo", "cli", "conventions")
 # The solvers that are made of another one.
 SIDEWAYS = {("solvers.denoise", "solvers.euler_maruyama"), ("solvers.chain", "solvers.ddim")}
 
@@ -157,7 +160,7 @@ def test_imports_for_types_are_free():
 
 
 # these stand in the same layers as what works on floats, and work on arrays
-WITH_TORCH = ("ops", "ops.*", "noise", "draws", "guard", "gaussian")
+WITH_TORCH = ("ops", "ops.*", "noise", "draws", "guard", "gaussian", "calling", "energy", "latent")
 
 
 @pytest.mark.parametrize("name", sorted(n for n in MODULES if (layer(n) or 0) <= layer("planner")))

@@ -14,13 +14,16 @@ from torchdiff.registry import GRIDS, SDES, SOLVERS
 
 if TYPE_CHECKING:
     from torchdiff import gaussian, noise
-    from torchdiff.denoiser import Denoiser, wrap
+    from torchdiff.conventions import Convention, list_conventions, register_convention
+    from torchdiff.denoiser import Denoiser
+    from torchdiff.latent import Latent
     from torchdiff.planner import plan
     from torchdiff.plans import Plan
     from torchdiff.sampler import Sampler
     from torchdiff.sampling import Samples, sample
     from torchdiff.sde import CLD, VE, VP, Flow, Level, LinearSDE, ScalarSDE
     from torchdiff.solvers import AffineSolver, Carry, Chain, Solver, Span
+    from torchdiff.wrapping import wrap
 
 __version__ = "0.1.0"
 
@@ -34,7 +37,10 @@ _LAZY = {
     "torchdiff.sampler": ("Sampler",),
     "torchdiff.planner": ("plan",),
     "torchdiff.plans": ("Plan",),
-    "torchdiff.denoiser": ("wrap", "Denoiser"),
+    "torchdiff.wrapping": ("wrap",),
+    "torchdiff.denoiser": ("Denoiser",),
+    "torchdiff.latent": ("Latent",),
+    "torchdiff.conventions": ("Convention", "list_conventions", "register_convention"),
     "torchdiff.sde": ("CLD", "VE", "VP", "Flow", "Level", "LinearSDE", "ScalarSDE"),
     "torchdiff.solvers": ("AffineSolver", "Carry", "Chain", "Solver", "Span"),
 }
@@ -57,9 +63,9 @@ def __dir__() -> list[str]:
 
 
 __all__ = [  # noqa: RUF022  # by what they are for
-    "sample", "Samples", "Sampler", "plan", "Plan", "wrap", "Denoiser", "noise", "gaussian",
+    "sample", "Samples", "Sampler", "plan", "Plan", "wrap", "Denoiser", "Convention", "Latent", "noise", "gaussian",
     "register_sde", "register_solver", "register_grid", "get_sde", "get_solver", "get_grid",
-    "list_sdes", "list_solvers", "list_grids",
+    "list_sdes", "list_solvers", "list_grids", "register_convention", "list_conventions",
     "Level", "LinearSDE", "ScalarSDE", "VP", "VE", "CLD", "Flow",
     "Solver", "AffineSolver", "Chain", "Carry", "Span",
 ]  # fmt: skip
