@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from torchdiff.denoiser import PREDICTIONS, Denoiser, wrap
+from torchdiff import wrap
+from torchdiff.denoiser import PREDICTIONS, Denoiser
 from torchdiff.errors import IncompatibleError, NetworkError, OptionError
 from torchdiff.sde import CLD, VE, VP, Flow
 

@@ -19,7 +19,9 @@ LAYERS = (
     ("_C", "errors", "blocks", "form", "counters", "limits", "progress"),
     ("spec", "ticks", "clocks"),
     ("options", "plugins", "interop.torchsde_methods"),
-    ("registry", "sde.base", "ops", "ops.*"),
+    ("registry", "sde.base", "ops", "ops.*", "energy"),
+    ("calling",),
+    ("conventions", "conventions.*", "latent"),
     ("sde.linear_beta", "sde.spline", "sde.numeric"),
     ("sde.*", "grids", "denoiser", "noise", "draws", "guard", "adaptive"),
     ("predict", "interop", "interop.torchsde", "general"),
@@ -36,7 +38,8 @@ LAYERS = (
     ("trace",),
     ("planner", "gaussian"),
     ("remembered",),
-    ("inputs",),
+    ("fitness",),
+    ("inputs", "wrapping"),
     ("program", "asking"),
     ("run", "sampler"),
     ("brownian", "wiener", "equations"),
@@ -51,7 +54,7 @@ LAYERS = (
     ("__main__",),
 )
 # Within these, modules may import each other, in any order that has no circle.
-ROOMS = ("ops", "zoo", "testing", "cli")
+ROOMS = ("ops", "zoo", "testing", "cli", "conventions")
 # The solvers that are made of another one.
 SIDEWAYS = {("solvers.denoise", "solvers.euler_maruyama"), ("solvers.chain", "solvers.ddim")}
 

@@ -14,8 +14,10 @@ from torchdiff.registry import GRIDS, SDES, SOLVERS
 
 if TYPE_CHECKING:
     from torchdiff import gaussian, noise, testing
-    from torchdiff.denoiser import Denoiser, wrap
+    from torchdiff.conventions import Convention, list_conventions, register_convention
+    from torchdiff.denoiser import Denoiser
     from torchdiff.general import SDE
+    from torchdiff.latent import Latent
     from torchdiff.planner import plan
     from torchdiff.plans import Plan
     from torchdiff.reversal import reverse
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     )  # fmt: skip
     from torchdiff.simulation import Paths, simulate
     from torchdiff.solvers import AffineSolver, Carry, Chain, Solver, Span
+    from torchdiff.wrapping import wrap
 
 __version__ = "0.1.0"
 
@@ -53,7 +56,6 @@ _LAZY = {
     "torchdiff.sampler": ("Sampler",),
     "torchdiff.planner": ("plan",),
     "torchdiff.plans": ("Plan",),
-    "torchdiff.denoiser": ("wrap", "Denoiser"),
     "torchdiff.sde": (
         *("CLD", "EDM", "VE", "VP", "BetaSDE", "Cosine", "DiscreteVP", "DriftSDE", "Flow", "Level", "LinearSDE"),
         *("MarginalSDE", "MatrixSDE", "ScalarSDE", "SubVP"),
@@ -61,6 +63,10 @@ _LAZY = {
     "torchdiff.general": ("SDE",),
     "torchdiff.simulation": ("simulate", "Paths"),
     "torchdiff.reversal": ("reverse",),
+    "torchdiff.wrapping": ("wrap",),
+    "torchdiff.denoiser": ("Denoiser",),
+    "torchdiff.latent": ("Latent",),
+    "torchdiff.conventions": ("Convention", "list_conventions", "register_convention"),
     "torchdiff.solvers": ("AffineSolver", "Carry", "Chain", "Solver", "Span"),
 }
 _HOME = {name: module for module, names in _LAZY.items() for name in names}
@@ -82,10 +88,11 @@ def __dir__() -> list[str]:
 
 
 __all__ = [  # noqa: RUF022  # by what they are for
-    "sample", "Samples", "Sampler", "plan", "Plan", "wrap", "Denoiser", "noise", "gaussian", "testing",
+    "sample", "Samples", "Sampler", "plan", "Plan", "wrap", "Denoiser", "Convention", "Latent", "noise", "gaussian",
+    "testing",
     "simulate", "Paths", "SDE", "reverse",
     "register_sde", "register_solver", "register_grid", "get_sde", "get_solver", "get_grid",
-    "list_sdes", "list_solvers", "list_grids",
+    "list_sdes", "list_solvers", "list_grids", "register_convention", "list_conventions",
     "Level", "LinearSDE", "ScalarSDE", "VP", "SubVP", "Cosine", "DiscreteVP", "VE", "EDM", "Flow", "CLD",
     "BetaSDE", "DriftSDE", "MarginalSDE", "MatrixSDE",
     "Solver", "AffineSolver", "Chain", "Carry", "Span",

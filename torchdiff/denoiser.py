@@ -7,21 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from torchdiff.calling import Calling
+from torchdiff.conventions import CONVENTIONS, SCALES, TIMES, Convention
 from torchdiff.errors import IncompatibleError, NetworkError, OptionError
+from torchdiff.latent import Latent
 from torchdiff.sde.base import Level
 
-PREDICTIONS = ("eps", "x0", "v", "score", "flow")
-
-
-def _sigma(level: Level) -> float:
-    return math.inf if level.half_log_snr == -math.inf else level.sigma / level.alpha
-
-
-TIMES: dict[str, Callable[[Level], float]] = {
-    "t": lambda level: level.t,
-    "sigma": _sigma,
-    "log_snr": lambda level: 2.0 * level.half_log_snr,
-}
+PREDICTIONS = ("eps", "x0", "v", "score", "flow")  # the words that say what an output is, and nothing of time and input
 
 
 @dataclass(frozen=True)
@@ -32,33 +24,47 @@ class Denoiser:
                  x's dtype, float32 at least; returns one tensor of x's shape and leaves x as it is. None where only
                  a plan is wanted.
     prediction:  what the output is, with x_t = alpha x0 + sigma eps: "eps", "x0", "v" = alpha eps - sigma x0,
-                 "flow" = eps - x0, "score" = -eps / sigma. For an n-block SDE "eps" or "score" of the last block.
-    time:        what `net` gets as t: "t", "sigma" (sigma / alpha), "log_snr" (2 log alpha / sigma), a number that
-                 multiplies t (999 for networks trained on indices), or a function Level -> float.
+                 "flow" = eps - x0, "score" = -eps / sigma, "energy" whose gradient is -score; or a convention that says
+                 time and input scale too: "edm:sigma_data=0.5", "k_diffusion", "ddpm", "score_sde", "score_sde_ve",
+                 "flow_matching"; for an n-block SDE "eps", "score" or "energy" of the last block, "mixed_score".
+    time:        what `net` gets as t: "t", "index" (1000 t - 1), "reversed" (1 - t), "sigma" (sigma / alpha), "log_snr"
+                 (2 log alpha / sigma), "c_noise" (log(sigma / alpha) / 4), a number that multiplies t, or a function
+                 Level -> float. None: as the convention has it, "t" for most.
     input_scale: x is multiplied by it before the call: "unit" (1 / sqrt(alpha^2 + sigma^2), for data of unit variance),
-                 a function Level -> float, or None.
+                 "data" (1 / alpha), "none", or a function Level -> float. None: as the convention has it.
     copy:        True for a network that returns the same buffer at each call (CUDA graphs): its output is copied.
+    calling:     the rest of how it is called; latent: how a latent is decoded. See `wrap`.
 
-    Other denoisers (guidance, clipping) wrap one and have the same methods. Source of "v": Salimans & Ho 2022,
-    arXiv:2202.00512, appendix D.
+    Other denoisers (guidance, clipping) wrap one and have the same methods.
     """
 
     net: Callable[..., Any] | None
     prediction: str = "eps"
-    time: str | float | Callable[[Level], float] = "t"
+    time: str | float | Callable[[Level], float] | None = None
     input_scale: str | Callable[[Level], float] | None = None
     copy: bool = False
     cond: Mapping[str, Any] = field(default_factory=dict)
+    calling: Calling = Calling()  # noqa: RUF009  # frozen, like the rest
+    latent: Latent | None = None
+    convention: Convention = field(init=False, repr=False, compare=False)
+    plain: bool = field(init=False, repr=False, compare=False)  # called as net(*blocks, t, **cond), and that is all
 
     def __post_init__(self) -> None:
-        if self.prediction not in PREDICTIONS:
-            raise OptionError(f"unknown prediction {self.prediction!r}; one of {', '.join(PREDICTIONS)}")
-        if not (callable(self.time) or isinstance(self.time, int | float) or self.time in tuple(TIMES)):
+        told = self.prediction if isinstance(self.prediction, str) else CONVENTIONS.spec(self.prediction)
+        convention = CONVENTIONS.get(told)
+        object.__setattr__(self, "convention", convention)
+        object.__setattr__(self, "prediction", CONVENTIONS.spec(convention))
+        if not (callable(self.time) or isinstance(self.time, int | float) or self.time in (None, *TIMES)):
             raise OptionError(f"unknown time {self.time!r}; {', '.join(TIMES)}, a number or a function Level -> float")
-        if not (callable(self.input_scale) or self.input_scale in (None, "unit")):
-            raise OptionError(f"unknown input_scale {self.input_scale!r}; 'unit', a function of the Level or None")
+        if not (callable(self.input_scale) or self.input_scale in (None, *SCALES)):
+            raise OptionError(
+                f"unknown input_scale {self.input_scale!r}; {', '.join(SCALES)}, a function of the Level or None"
+            )
         if self.net is not None and not callable(self.net):
             raise OptionError(f"a network is called net(x, t), got {type(self.net).__name__}, which cannot be called")
+        if convention.gradient != self.calling.gradient:
+            object.__setattr__(self, "calling", replace(self.calling, gradient=convention.gradient))
+        object.__setattr__(self, "plain", self.calling == Calling())
 
     def bind(self, cond: Mapping[str, Any]) -> Denoiser:
         """The same denoiser with these conditions passed to the network at each call."""
@@ -68,20 +74,13 @@ class Denoiser:
         return replace(self, cond={**self.cond, **cond})
 
     def meaning(self, level: Level) -> tuple[float, float]:
-        """(u, w) with output = u x0 + w eps."""
-        match self.prediction:
-            case "eps":
-                return 0.0, 1.0
-            case "x0":
-                return 1.0, 0.0
-            case "v":
-                return -level.sigma, level.alpha
-            case "flow":
-                return -1.0, 1.0
-            case _:
-                if level.sigma == 0.0:
-                    raise IncompatibleError(f"a score network cannot be read at t = {level.t:g}, where sigma = 0")
-                return 0.0, -1.0 / level.sigma
+        """(u, w) with output = u x0 + w eps; at a level of several blocks (own, factor) with score = own * last block +
+        factor * output."""
+        if level.scalar:
+            u, w = self.convention.meaning(level)
+            return (u, w / self.scale(level)) if self.convention.gradient else (u, w)
+        own, factor = self.convention.block(level)
+        return (own, factor * self.scale(level)) if self.convention.gradient else (own, factor)
 
     def mix(self, level: Level) -> tuple[float, ...]:
         """The weights that add the network's outputs up to one (guidance has two)."""
@@ -90,63 +89,80 @@ class Denoiser:
     def scale(self, level: Level) -> float:
         """The input scale at this level."""
         if self.input_scale is None:
-            return 1.0
-        if isinstance(self.input_scale, str):
-            if not level.scalar:
-                raise IncompatibleError(f"input_scale 'unit' needs one block, the level at t = {level.t:g} has more")
-            return (level.alpha**2 + level.sigma**2) ** -0.5
-        return self.input_scale(level)
+            return self.convention.scale(level)
+        return SCALES[self.input_scale](level) if isinstance(self.input_scale, str) else self.input_scale(level)
 
     def label(self, level: Level) -> float:
         """The time that the network gets at this level. Raises IncompatibleError where it is not finite."""
-        if callable(self.time):
+        if self.time is None:
+            label = self.convention.label(level)
+        elif callable(self.time):
             label = float(self.time(level))
-        elif isinstance(self.time, str):
-            label = TIMES[self.time](level)
         else:
-            label = self.time * level.t
-        if not math.isfinite(label):
-            raise IncompatibleError(
-                f"the network's time is {label} at t = {level.t:g}; keep away from there by t_max, t_min"
-            )
-        return label
+            label = TIMES[self.time](level) if isinstance(self.time, str) else self.time * level.t
+        return finite_label(label, level)
 
     def __call__(self, *blocks_and_level: Any) -> tuple[Any, ...]:
-        """The outputs at blocks (B, *event) and a Level. Raises NetworkError for another shape or no tensor."""
+        """The outputs at blocks (B, *event) and a Level; the variance that the network tells comes after them.
+
+        Raises NetworkError for another shape or no tensor.
+        """
         *blocks, level = blocks_and_level
         like = clock(blocks[0])
-        return self.ask(blocks, level, like.new_full((like.shape[0],), self.label(level)))
+        return self.outputs(blocks, level, like.new_full((like.shape[0],), self.label(level)))
 
     def ask(self, blocks: Sequence[Any], level: Level, times: Any) -> tuple[Any, ...]:
-        """The same with the network's times (B,) at hand: what `label(level)` is, once a sample."""
+        """The outputs that `mix` weighs, with the times (B,) at hand: what `label(level)` is, once a sample."""
+        return self.outputs(blocks, level, times)[:1]
+
+    def outputs(self, blocks: Sequence[Any], level: Level, times: Any) -> tuple[Any, ...]:
+        """All that the network says, each (B, *event)."""
         if self.net is None:
             raise OptionError("this denoiser has no network: it can be planned with, not sampled from")
         x = blocks[0]
         try:
-            output = self.net(*blocks, times, **self.cond)
+            if self.plain:
+                output = self.net(*blocks, times, **self.cond)
+                output = output if hasattr(output, "new_full") else self.calling.found(output)
+            else:
+                output = self.calling(self.net, blocks, times, self.cond)
         except RuntimeError as error:
-            other = _other_dtype(self.net, x)
+            other = _other_dtype(self.net, self.calling.dtype or x.dtype)
             if other is None:
                 raise
             raise NetworkError(
-                f"the network failed at t = {level.t:g}: its parameters are {other}, the state is {x.dtype}; "
-                f"sample with dtype={other}, or convert one of the two"
+                f"the network failed at t = {level.t:g}: its parameters are {other}, its input is "
+                f"{self.calling.dtype or x.dtype}; wrap it with dtype={other}, which converts on the way"
             ) from error
         if not hasattr(output, "new_full"):  # duck typing: plans are made without torch
             raise NetworkError(
                 f"the network returned {type(output).__name__} at t = {level.t:g}, expected a tensor of shape "
-                f"{tuple(x.shape)}; unpack it in a small function around the network"
+                f"{tuple(x.shape)}; say with output=... where it is in the answer: an index, a key or a function"
             )
+        outputs = self.calling.parted(output, x) if self.calling.variance else (output,)
+        for output in outputs:
+            self._check(output, x, level)
+        return tuple([output.clone() for output in outputs]) if self.copy else outputs
+
+    def _check(self, output: Any, x: Any, level: Level) -> None:
         if output.shape != x.shape:
             raise NetworkError(
                 f"the network returned shape {tuple(output.shape)} at t = {level.t:g}, "
-                f"its input has shape {tuple(x.shape)}; both must be the same"
+                f"its input has shape {tuple(x.shape)}; both must be the same{_hint(output, x)}"
             )
         if (dtype := output.dtype) is not x.dtype and (not dtype.is_floating_point or dtype.itemsize < 2):
             raise NetworkError(f"the network returned dtype {dtype} at t = {level.t:g}, expected a floating one")
         if output.device != x.device:
             raise NetworkError(f"the network returned a tensor on {output.device}, its input is on {x.device}")
-        return (output.clone() if self.copy else output,)
+
+
+def finite_label(label: float, level: Level) -> float:
+    """The label. Raises IncompatibleError for one that is not finite."""
+    if not math.isfinite(label):
+        raise IncompatibleError(
+            f"the network's time is {label} at t = {level.t:g}; keep away from there by t_max, t_min"
+        )
+    return label
 
 
 def clock(x: Any) -> Any:
@@ -157,18 +173,15 @@ def clock(x: Any) -> Any:
     return x if x.dtype.itemsize >= 4 else x.new_empty(x.shape[:1]).float()
 
 
-def _other_dtype(net: Any, x: Any) -> Any:
-    """The dtype of the network's first parameter if it is not that of x; None if it is, or there is none to ask."""
-    first = next(iter(net.parameters()), x) if hasattr(net, "parameters") else x
-    return None if first.dtype == x.dtype else first.dtype
+def _hint(output: Any, x: Any) -> str:
+    if output.shape in ((x.shape[0],), (x.shape[0], 1)):
+        return "; the prediction of a network that returns an energy is 'energy'"
+    if x.dim() > 1 and output.shape == (x.shape[0], 2 * x.shape[1], *x.shape[2:]):
+        return "; a network that tells a variance too is wrapped with variance=True"
+    return ""
 
 
-def wrap(
-    net: Callable[..., Any] | None,
-    prediction: str,
-    time: str | float | Callable[[Level], float] = "t",
-    input_scale: str | Callable[[Level], float] | None = None,
-    copy: bool = False,
-) -> Denoiser:
-    """Say once what a network predicts and how it wants its inputs; see Denoiser for the arguments."""
-    return Denoiser(net, prediction, time, input_scale, copy)
+def _other_dtype(net: Any, dtype: Any) -> Any:
+    """The dtype of the network's first parameter if it is not this one; None if it is, or there is none to ask."""
+    first = next(iter(net.parameters()), None) if hasattr(net, "parameters") else None
+    return None if first is None or first.dtype == dtype else first.dtype

@@ -25,6 +25,10 @@ class NetworkError(TorchdiffError):
     """A network that returns something else than it should."""
 
 
+class ConventionError(NetworkError):
+    """A network whose outputs do not fit what it was said to predict."""
+
+
 class NonFiniteError(TorchdiffError, ArithmeticError):
     """A network that returned nan or infinity."""
 

@@ -147,8 +147,9 @@ def _network(var: Array, center: Array) -> Network:
             output = away[0] * ((u * alpha * var + w * sigma) / law.cov[:, 0, 0])[:, None]
             output[:, -1] += u * center
         else:
-            gains = -np.linalg.inv(law.cov)[:, -1, :] / step.meaning[0]
-            output = np.einsum("kb,kbd->kd", gains, np.stack(away, axis=1))
+            own, factor = step.meaning
+            score = np.einsum("kb,kbd->kd", -np.linalg.inv(law.cov)[:, -1, :], np.stack(away, axis=1))
+            output = (score - own * inputs[-1] / step.scale) / factor
         return [output / sum(step.mix)] * len(step.mix)
 
     return network

@@ -66,6 +66,17 @@ class Guard:
             )
         return finite
 
+    def decoded(self, x: Tensor, finite: Tensor) -> Tensor:
+        """(B,) bool: finite samples whose decoded x is finite too; in the mode "raise" NonFiniteError for others."""
+        fine = finite & _finite(x)
+        if self.mode == "raise" and not bool(fine.all()):
+            bad = (~fine).nonzero().flatten().tolist()
+            raise NonFiniteError(
+                f"the latents are finite, what the decoder makes of them is not: sample {bad[0]} first, {len(bad)} of "
+                f"{fine.numel()}; a half-precision decoder may have overflowed"
+            )
+        return fine
+
     def _fail(self) -> None:
         call = int(self.first.min())
         step, t = self.calls[call]

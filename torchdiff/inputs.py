@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from torchdiff import ops
-from torchdiff.denoiser import Denoiser, wrap
+from torchdiff.conventions import CONVENTIONS
+from torchdiff.denoiser import Denoiser
 from torchdiff.errors import OptionError
 from torchdiff.plans import Plan
 
@@ -31,12 +32,12 @@ def denoiser(net: Any, prediction: str | None, cond: Mapping[str, Any] | None) -
     if not isinstance(cond, Mapping) or not all(isinstance(name, str) for name in cond):
         raise OptionError(f"cond holds keyword arguments for the network, {{'label': ...}} say, got {cond!r}")
     if hasattr(net, "meaning") and hasattr(net, "mix"):
-        if prediction not in (None, net.prediction):
+        if prediction is not None and CONVENTIONS.get(prediction) != CONVENTIONS.get(net.prediction):
             raise OptionError(f"net is wrapped as predicting {net.prediction!r}, prediction = {prediction!r} differs")
         return net.bind(cond) if cond else net
     if prediction is None:
-        raise OptionError("say what the network predicts: prediction = 'eps', 'x0', 'v', 'score' or 'flow'")
-    return wrap(net, prediction).bind(cond)
+        raise OptionError(f"say what the network predicts: prediction = {', '.join(map(repr, CONVENTIONS))}")
+    return Denoiser(net, prediction).bind(cond)
 
 
 def start(

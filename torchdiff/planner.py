@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from torchdiff.conventions import CONVENTIONS
 from torchdiff.denoiser import Denoiser
 from torchdiff.errors import IncompatibleError, OptionError
 from torchdiff.grids import Grid, default_grid
@@ -64,7 +65,11 @@ def plan(
     """
     if denoiser is not None and not hasattr(denoiser, "meaning"):
         raise OptionError(f"denoiser is what torchdiff.wrap returns, got {denoiser!r}; a name goes into prediction")
-    if denoiser is not None and prediction not in (None, denoiser.prediction):
+    if (
+        denoiser is not None
+        and prediction is not None
+        and CONVENTIONS.get(prediction) != CONVENTIONS.get(denoiser.prediction)
+    ):
         raise OptionError(f"the denoiser predicts {denoiser.prediction!r}, prediction = {prediction!r} says otherwise")
     sde = SDES.get(sde)
     if denoiser is None:

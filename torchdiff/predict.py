@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from torchdiff.blocks import Blocks
+from torchdiff.conventions import CONVENTIONS, Convention
 from torchdiff.denoiser import Denoiser
 from torchdiff.errors import IncompatibleError
 from torchdiff.sde.base import Level, LinearSDE, ScalarSDE
@@ -23,6 +24,7 @@ class Prediction(NamedTuple):
     output: Any
     level: Level
     meaning: tuple[float, float]
+    told: tuple[Any, ...] = ()  # what the network says beside the prediction
 
     def _read(self, x0: float, eps: float) -> Any:
         """x0 * (prediction of x0) + eps * (prediction of eps)."""
@@ -55,20 +57,35 @@ class Prediction(NamedTuple):
         """dx/dt of the probability flow, alpha' x0 + sigma' eps."""
         return self._read(*self.sde.rates(self.level.t))
 
+    @property
+    def variance(self) -> Any:
+        """What the network says of the variance of a step, as it says it (v of Nichol & Dhariwal 2021)."""
+        if len(self.told) != 1:
+            raise IncompatibleError(
+                "this step needs a network that tells its variance: one that returns twice the channels, wrapped with "
+                "variance=True; for other networks use variance=fixed_small or fixed_large"
+            )
+        return self.told[0]
+
 
 class BlockPrediction(NamedTuple):
-    """What a network says for an n-block SDE: the score of the last block, the only one that noise drives."""
+    """What a network says for an n-block SDE: the score of the last block, the only one that noise drives.
+
+    score of the last block = own * last block + factor * output, (own, factor) = meaning.
+    """
 
     sde: LinearSDE
     x: Blocks
     output: Any
     level: Level
-    factor: float
+    meaning: tuple[float, float]
 
     @property
     def score(self) -> Blocks:
         """(0, ..., grad_v log p): the entries that G G^T multiplies by zero are written as zero."""
-        return Blocks([*(self.output * 0.0 for _ in self.x[1:]), self.output * self.factor])
+        own, factor = self.meaning
+        last = self.output * factor
+        return Blocks([*(self.output * 0.0 for _ in self.x[1:]), last if own == 0.0 else self.x[-1] * own + last])
 
     @property
     def velocity(self) -> Blocks:
@@ -77,43 +94,32 @@ class BlockPrediction(NamedTuple):
         return self.sde.drift(self.level.t) @ self.x - (noise @ noise.T * 0.5) @ self.score
 
 
-def reading(sde: LinearSDE, denoiser: Denoiser, level: Level) -> tuple[float, ...]:
-    """What the mixed output means at this level: (u, w), or (factor,) for a block SDE."""
-    return denoiser.meaning(level) if isinstance(sde, ScalarSDE) else (block_factor(denoiser, level),)
-
-
 def read(
     sde: LinearSDE, denoiser: Denoiser, x: Any, outputs: tuple[Any, ...], level: Level
 ) -> Prediction | BlockPrediction:
-    """The prediction that a denoiser's outputs make at x."""
+    """The prediction that a denoiser's outputs make at x; outputs beyond those that it mixes are told beside it."""
     mix = denoiser.mix(level)
     output = outputs[0] * mix[0] if mix[0] != 1.0 else outputs[0]
-    for weight, more in zip(mix[1:], outputs[1:], strict=True):
+    for weight, more in zip(mix[1:], outputs[1 : len(mix)], strict=True):
         output = output + more * weight
-    meaning = reading(sde, denoiser, level)
+    meaning = denoiser.meaning(level)
     if isinstance(sde, ScalarSDE):
-        u, w = meaning
-        return Prediction(sde, x, output, level, (u, w))
-    return BlockPrediction(sde, x, output, level, *meaning)
+        return Prediction(sde, x, output, level, meaning, outputs[len(mix) :])
+    return BlockPrediction(sde, x, output, level, meaning)
 
 
-def check_prediction(sde: LinearSDE, prediction: str) -> None:
+def check_prediction(sde: LinearSDE, prediction: str | Convention) -> None:
     """IncompatibleError where a prediction has no meaning for this SDE."""
-    if sde.blocks > 1 and prediction not in ("eps", "score"):
-        raise IncompatibleError(
-            f"prediction {prediction!r} has no meaning for {sde!r} with {sde.blocks} blocks; "
-            f"its network predicts 'score' (of the last block) or 'eps'"
+    convention = CONVENTIONS.get(prediction)
+    needed = "block" if sde.blocks > 1 else "meaning"
+    if getattr(type(convention), needed) is getattr(Convention, needed):
+        known = (
+            "'score' (of the last block), 'eps', 'energy' or 'mixed_score'" if sde.blocks > 1 else "'eps' or 'v', say"
         )
-
-
-def block_factor(denoiser: Denoiser, level: Level) -> float:
-    """score = factor * output, for the last block of a block SDE."""
-    if denoiser.prediction == "score":
-        return 1.0
-    last = level.sigma[-1][-1]  # the factor is lower triangular, so the last row of its inverse transpose is 1 / last
-    if last == 0.0:
-        raise IncompatibleError(f"an eps network cannot be read at t = {level.t:g}, where the last block has no noise")
-    return -1.0 / last
+        raise IncompatibleError(
+            f"prediction {CONVENTIONS.label(convention)!r} has no meaning for {sde!r} with {sde.blocks} block(s); "
+            f"its network predicts {known}"
+        )
 
 
 def _add(x: Any, x_weight: float, output: Any, output_weight: float) -> Any:

@@ -12,7 +12,7 @@ from torchdiff.drive import take as take_step
 from torchdiff.errors import PlanError
 from torchdiff.form import Form, Key
 from torchdiff.intervals import Claims, Interval, duration
-from torchdiff.predict import read, reading
+from torchdiff.predict import read
 from torchdiff.sde.base import Level, LinearSDE
 from torchdiff.solvers.base import Carry, Solver, Span
 
@@ -73,7 +73,7 @@ class Recorder:
                 block.terms = dict(self.settle(Form(block.terms)).terms)
         scale = self.denoiser.scale(level)
         feed = tuple(self.settle(block * scale if scale != 1.0 else block).single for block in blocks)
-        mix, meaning = self.denoiser.mix(level), reading(self.sde, self.denoiser, level)
+        mix, meaning = self.denoiser.mix(level), self.denoiser.meaning(level)
         outs = self.new(len(mix))
         self.segments.append(Segment(level, feed, outs, step=self.step, scale=scale, mix=mix, meaning=meaning))
         return read(self.sde, self.denoiser, x, tuple(map(Form.column, outs)), level)

@@ -27,10 +27,10 @@ def planned(sde: Any, solver: Any, denoiser: Denoiser, watch: bool, **options: A
     if hasattr(options["times"], "__iter__"):
         options["times"] = tuple(options["times"])  # an iterator can be read once
     words = (sde, solver, *options.values())
-    meaning = (denoiser.prediction, denoiser.input_scale) if type(denoiser) is Denoiser else None
-    if meaning is None or not all(map(_by_value, (*words, *meaning))):
+    plain = type(denoiser) is Denoiser and _by_value(denoiser.convention) and _by_value(denoiser.input_scale)
+    if not plain or not all(map(_by_value, words)):
         return _plan(sde, solver, denoiser, watch, tuple(options.items()))
-    return _remembered(sde, solver, *meaning, watch, tuple(options.items()))
+    return _remembered(sde, solver, denoiser.prediction, denoiser.input_scale, watch, tuple(options.items()))
 
 
 @functools.lru_cache(maxsize=KEPT)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from torchdiff import general
 from torchdiff.blocks import unpack
-from torchdiff.denoiser import Denoiser, clock, wrap
+from torchdiff.denoiser import Denoiser, clock
 from torchdiff.equations import Linear
 from torchdiff.errors import IncompatibleError, OptionError, shown
 from torchdiff.general import SDE, Field
@@ -109,7 +109,7 @@ def reverse(
     linear = SDES.get(sde)
     if divergence is not None:
         raise OptionError(f"the noise of {linear!r} does not depend on x: its divergence is zero, leave it out")
-    denoiser = score if hasattr(score, "meaning") else wrap(score, "score")
+    denoiser = score if hasattr(score, "meaning") else Denoiser(score, "score")
     assert isinstance(denoiser, Denoiser)
     check_prediction(linear, denoiser.prediction)
     return ReversedLinear(linear, denoiser)

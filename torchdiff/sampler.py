@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from torchdiff import inputs, ops
+from torchdiff.conventions import CONVENTIONS
 from torchdiff.counters import PRIOR, draw_number
 from torchdiff.denoiser import Denoiser
 from torchdiff.errors import IncompatibleError, NetworkError, OptionError, PlanError
@@ -59,6 +60,10 @@ class Sampler(torch.nn.Module):
             raise IncompatibleError(
                 f"{type(denoiser).__name__} calls its network in a way of its own, with numbers that a compiled graph "
                 f"would hold for ever; give the network itself, or a wrap of it"
+            )
+        if denoiser.latent is not None:
+            raise IncompatibleError(
+                "a Sampler returns the state, and this is a latent model: leave `latent` out and decode the state"
             )
         self.denoiser, self.net = denoiser, denoiser.net
         self.shape = None if shape is None else inputs.sizes(shape)
@@ -128,7 +133,9 @@ class Sampler(torch.nn.Module):
     def _ask(self, blocks: Sequence[Tensor], times: Tensor) -> Tensor:
         if self.net is None:
             raise OptionError("this denoiser has no network: it can be planned with, not sampled from")
-        output = self.net(*blocks, times, **self.denoiser.cond)
+        output = self.denoiser.calling(self.net, blocks, times, self.denoiser.cond)
+        if self.denoiser.calling.variance:
+            output = self.denoiser.calling.parted(output, blocks[0])[0]
         if output.shape != blocks[0].shape:
             raise NetworkError(
                 f"the network returned shape {tuple(output.shape)}, its input has shape {tuple(blocks[0].shape)}; "
@@ -156,9 +163,15 @@ def _tables(plan: Plan, denoiser: Denoiser) -> dict[str, Tensor]:
 
     float64 numbers stand as the integers with their bits: Module.half() and Module.to(dtype) would round them.
     """
-    if denoiser.prediction != plan.prediction:
+    if CONVENTIONS.get(denoiser.prediction) != CONVENTIONS.get(plan.prediction):
         raise OptionError(f"the network predicts {denoiser.prediction!r}, the plan is for {plan.prediction!r}")
     items = [item for item in plan.items if isinstance(item, AffineStep)]
+    for item in items:
+        if item.at is not None and (scale := denoiser.scale(item.at)) != item.scale:
+            raise OptionError(
+                f"at t = {item.at.t:g} the network wants its input times {scale:g}, the plan feeds it times "
+                f"{item.scale:g}; make the plan with denoiser = the wrap that the Sampler gets"
+            )
     weights = [w for row in plan.sde.prior(plan.grid[0].t) for w in row]
     weights += [w for item in items for w in item.table]
     draws = [draw_number(PRIOR, block=b) for b in range(plan.blocks)] + [d for item in items for d in item.draws]

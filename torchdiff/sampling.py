@@ -31,12 +31,12 @@ See = Callable[[int, Level, Any], None]
 class Samples:
     """What `sample` returns.
 
-    x:          the samples (B, *event); for a block SDE the position.
-    state:      all blocks of the state: (x,), or (x, v) for CLD.
+    x:          the samples (B, *event); for a block SDE the position, for a latent model decoded.
+    state:      all blocks of the state: (x,), or (x, v) for CLD; latents where x is decoded.
     seed:       the seed that was used: what makes the same samples again, drawn for you if you gave none.
     finite:     (B,) bool: samples that are finite and for which the network never returned a value that is not
                 (with on_nonfinite="ignore" only the samples are looked at).
-    trajectory: (intervals + 1, B, *event), the position at each level of plan.grid; None unless asked for.
+    trajectory: (intervals + 1, B, *event), the position at each level of plan.grid, not decoded; None unless asked.
     plan:       what was executed; calls: how often the network was called.
     noise_version: the version of the map from seeds to normals.
     """
@@ -90,7 +90,8 @@ def sample(
     steps, calls, times, grid, t_min, t_max, final: as in `plan`.
     shape:       of the samples, the batch first, any event shape; or x: the state to start from (B, *event), one or
                  one tensor for each block, at the first time. With increasing times x is data and is encoded.
-    prediction:  "eps", "x0", "v", "score" or "flow": what net returns. A `wrap` knows it already.
+                 For a latent model shape and x are of latents, but for data that is encoded.
+    prediction:  "eps", "x0", "v", "score", "flow", ...: what net returns. A `wrap` knows it already.
     seed:        an integer; a sequence of B (sample i is then what that seed alone gives); None draws one, kept in
                  the result. Sample i is a function of (seed, first_index + i) only, whatever the batch around it.
     noise:       "white", or "brownian": the seed is then one Brownian path at any number of steps, as `plan` says.
@@ -121,8 +122,12 @@ def sample(
         final=final,
         noise=noise,
     )
-    if plan.grid[0].t < plan.grid[-1].t and x is None:
+    encodes, latent = plan.grid[0].t < plan.grid[-1].t, getattr(denoiser, "latent", None)
+    if encodes and x is None:
         raise OptionError("increasing times encode data: give it as x")
+    if encodes and latent is not None:
+        with torch.set_grad_enabled(grad):
+            x = latent.encoded(x)
     start, place = inputs.start(plan, net, shape, x, dtype, device)
     first_index = inputs.index(first_index)
     seed = fresh_seed() if seed is None else seed
@@ -141,5 +146,9 @@ def sample(
         with bar(plan.calls, progress) as run.tick:
             state = run.execute(first, after if trajectory or callback is not None else None)
         finite = run.guard.finish(state)
+        samples = state[0]
+        if latent is not None and not encodes:
+            samples = latent.decoded(samples)
+            finite = run.guard.decoded(samples, finite)
     seen = torch.stack(frames) if trajectory else None
-    return Samples(state[0], state, seed, first_index, finite, seen, plan, run.calls)
+    return Samples(samples, state, seed, first_index, finite, seen, plan, run.calls)

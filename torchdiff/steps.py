@@ -13,8 +13,8 @@ Matrix = tuple[tuple[float, ...], ...]
 class AffineStep(NamedTuple):
     """A network call (unless `at` is None), then a block of rows: weighted sums of live tensors and fresh normals.
 
-    The network gets `scale` times x; its outputs, added up with the weights `mix`, mean u x0 + w eps, or for block
-    SDEs score / factor: `meaning` is (u, w) or (factor,).
+    The network gets `scale` times x; its outputs, added up with the weights `mix`, mean u x0 + w eps: `meaning` is
+    (u, w). For block SDEs it is (own, factor) with score of the last block = own * last block + factor * output.
 
     live = [*state, *network outputs];  outputs[r] = sum_j weights[r][j] live[reads[j]] + sum_q noise[r][q] z[draws[q]]
     state of the next item = [*outputs, *(live[k] for k in keep)]

@@ -31,7 +31,7 @@ def trace(
     Raises IncompatibleError if solver or prediction do not fit the SDE, PlanError for a weight that is not finite.
     """
     check_fit(solver, sde)
-    check_prediction(sde, denoiser.prediction)
+    check_prediction(sde, getattr(denoiser, "convention", denoiser.prediction))
     recorder = Recorder(sde, denoiser, noise)
     x = pack(map(Form.column, range(sde.blocks)))
     x = drive(

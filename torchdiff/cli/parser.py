@@ -143,7 +143,9 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     length.add_argument("--calls", type=count, help="the most network calls to spend")
     length.add_argument("--times", type=arguments.numbers, metavar="T,T,...", help="the grid itself")
     parser.add_argument("--grid", help="spacing of the times: log_snr, uniform, karras:rho=7, ...")
-    parser.add_argument("--prediction", help="what the network returns: eps, x0, v, score or flow")
+    parser.add_argument(
+        "--prediction", help="what the network returns: eps, x0, v, score, flow, edm:sigma_data=0.5, ..."
+    )
     parser.add_argument("--final", help="denoise: end with a step to the data (default); t_min: end at t_min")
     parser.add_argument(
         "--noise", default="white", help="white (default), or brownian: one path at any number of steps"

@@ -186,5 +186,7 @@ def _move(net: Any, device: Any, dtype: Any) -> None:
     from torchdiff.denoiser import Denoiser
 
     module = net.net if isinstance(net, Denoiser) else net
+    if isinstance(net, Denoiser) and net.calling.dtype is not None:
+        dtype = net.calling.dtype  # what the wrap converts the state to
     if isinstance(module, torch.nn.Module):
         module.to(device=device, dtype=dtype)

@@ -74,8 +74,8 @@ def _data(args: argparse.Namespace) -> Tensor:
     if args.data in planar.SETS:
         return planar.points(args.data, args.count or 1500, seed, first)
     if args.data == "digits":
-        from torchdiff.denoiser import wrap
         from torchdiff.sampling import sample
+        from torchdiff.wrapping import wrap
         from torchdiff.zoo import digits
 
         count = args.count or 1

@@ -55,10 +55,13 @@ class DDPM(AffineSolver):
 
         mean = m sigma_nxt^2 / sigma_cur^2 x + alpha_nxt c^2 / sigma_cur^2 x0,   m = alpha_cur / alpha_nxt
         variance "fixed_small": c^2 sigma_nxt^2 / sigma_cur^2,   "fixed_large": c^2 = sigma_cur^2 - m^2 sigma_nxt^2
+        "learned_range": fixed_large^f fixed_small^(1 - f), f = (v + 1) / 2, v the second half of the network's channels
 
     "fixed_large" has the larger noise of the paper's other choice; no noise is added in a step to sigma = 0.
-    Raises OptionError for another variance.
-    Source: Ho et al. 2020, arXiv:2006.11239, eqs. 6, 7 and section 3.2.
+    "learned_range" is not affine and runs on tensors, with networks wrapped by variance=True.
+    Raises OptionError for another variance; IncompatibleError in the first step for a network that tells none.
+    Source: Ho et al. 2020, arXiv:2006.11239, eqs. 6, 7 and section 3.2; Nichol & Dhariwal 2021, arXiv:2102.09672,
+    eq. 15.
     """
 
     variance: str = "fixed_small"
@@ -67,8 +70,12 @@ class DDPM(AffineSolver):
     ends: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.variance not in ("fixed_small", "fixed_large"):
-            raise OptionError(f"ddpm: variance is 'fixed_small' or 'fixed_large', got {self.variance!r}")
+        if self.variance not in (known := ("fixed_small", "fixed_large", "learned_range")):
+            raise OptionError(f"ddpm: variance is one of {', '.join(map(repr, known))}, got {self.variance!r}")
+
+    @property
+    def affine(self) -> bool:  # type: ignore[override]
+        return self.variance != "learned_range"
 
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
         cur, nxt = span.cur, span.nxt
@@ -77,7 +84,11 @@ class DDPM(AffineSolver):
             return nxt.alpha * model.x0
         h = nxt.half_log_snr - cur.half_log_snr
         fresh = -math.expm1(-2.0 * h)  # c^2 / sigma_cur^2 without cancellation
-        scale = nxt.sigma if self.variance == "fixed_small" else cur.sigma
         # m sigma_nxt^2 / sigma_cur^2 = sigma_nxt / sigma_cur e^{-h}, also where alpha_cur = 0
         mean = (nxt.sigma / cur.sigma * math.exp(-h)) * x + (nxt.alpha * fresh) * model.x0
+        if self.variance == "learned_range":
+            # sqrt(fresh) sigma_nxt^(1 - f) sigma_cur^f, about the geometric mean of the two that it lies between
+            centre, half = 0.5 * math.log(fresh * cur.sigma * nxt.sigma), 0.5 * math.log(cur.sigma / nxt.sigma)
+            return mean + (model.variance * half + centre).exp() * noise(cur, nxt)
+        scale = nxt.sigma if self.variance == "fixed_small" else cur.sigma
         return mean + (scale * math.sqrt(fresh)) * noise(cur, nxt)

@@ -16,7 +16,6 @@ from torchdiff import gaussian
 from torchdiff.blocks import pack
 from torchdiff.denoiser import Denoiser
 from torchdiff.planner import Request
-from torchdiff.predict import reading
 from torchdiff.sde.base import Level, LinearSDE
 from torchdiff.testing.walk import Key, walk
 
@@ -59,7 +58,7 @@ class Exact(Denoiser):
     def __call__(self, *blocks_and_level: Any) -> tuple[Any, ...]:
         *blocks, level = blocks_and_level
         assert isinstance(self.net, _Exact)
-        return (self.net(blocks, level, reading(self.net.sde, self, level)),)
+        return (self.net(blocks, level, self.meaning(level)),)
 
 
 class _Exact:
@@ -75,6 +74,7 @@ class _Exact:
             (u, w), (_, alpha, sigma) = meaning, level
             gain = (u * alpha * self.var + w * sigma) / law.cov[:, 0, 0]
             return away[0] * torch.from_numpy(gain) + torch.from_numpy(u * self.center)
-        gains = -np.linalg.inv(law.cov)[:, -1, :] / meaning[0]
+        gains = -np.linalg.inv(law.cov)[:, -1, :]
         terms = [block * torch.from_numpy(gain.copy()) for block, gain in zip(away, gains.T, strict=True)]
-        return torch.stack(terms).sum(0)
+        own, factor = meaning
+        return (torch.stack(terms).sum(0) - own * blocks[-1]) / factor

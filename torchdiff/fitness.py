@@ -1,0 +1,216 @@
+"""Whether a network does what its wrap says, on a few data points: the check of `torchdiff.wrap`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import product
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from torchdiff.blocks import Mat
+from torchdiff.counters import USER, draw_number
+from torchdiff.denoiser import Denoiser
+from torchdiff.errors import ConventionError, OptionError, TorchdiffError
+from torchdiff.noise import normal
+from torchdiff.registry import SDES
+from torchdiff.sde.base import Level, LinearSDE, ScalarSDE
+
+PRESETS = ("ddpm", "score_sde", "score_sde_ve", "k_diffusion", "flow_matching", "edm", "edm:sigma_data=1")
+OUTPUTS = ("eps", "x0", "v", "score", "flow", "flow_matching", "mixed_score")
+TIMES = ("t", 999, 1000, "index", "reversed", "sigma", "log_snr", "c_noise")
+INPUTS = ("none", "unit", "data")
+RATIOS = (0.1, 0.3, 0.7, 1.5, 4.0, 10.0)  # noise to signal, in units of the data's standard deviation
+CLOCKS = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)  # the levels of SDEs with blocks, in units of t_max
+
+# A reading fits if the geometric mean over the levels of its error, in units of that of the best linear guess from one
+# mean and one variance, is at most WORST; if its error is smaller by SAYS than without the network; and if no other
+# reading is better by the factor BETTER. A trained network is far inside all three: see tests/test_fitness.py.
+WORST, SAYS, BETTER = 1.5, 0.02, 1.1
+
+
+class Reading(NamedTuple):
+    """One way to read a network: eps of the last block = own * last block + factor * output, per level."""
+
+    words: str
+    labels: tuple[float, ...]
+    scales: tuple[float, ...]
+    own: tuple[float, ...]
+    factor: tuple[float, ...]
+
+
+class Fit(NamedTuple):
+    reading: Reading
+    error: float  # in units of the best linear guess, geometric mean over the levels
+    says: float  # by how much of itself the error falls with the network's output, mean over the levels
+
+    @property
+    def good(self) -> bool:
+        return self.error <= WORST and self.says >= SAYS
+
+    def __str__(self) -> str:
+        return (
+            f"{self.reading.words} (error {self.error:.3g} of a linear guess's, {self.says:.0%} less than without it)"
+        )
+
+
+class Trial(NamedTuple):
+    """Noised data: at each level the state, the normals of its last block, and the error of the best linear guess."""
+
+    levels: tuple[Level, ...]
+    states: list[list[Tensor]]
+    normals: list[Tensor]
+    linear: list[float]
+
+
+def check_convention(
+    denoiser: Denoiser, sde: LinearSDE | str, points: Tensor, cond: Mapping[str, Any] | None = None
+) -> None:
+    """Nothing, if a network's outputs fit its wrap. Raises ConventionError that names what fits, or what was tried.
+
+    points: data (n, *event), n >= 8; of the first 1024, those with 16384 elements in all, 8 at least. cond: keyword
+    arguments of the network; tensors of n rows go with the points. Noise comes from counters: no call changes any
+    generator, and the answer is always the same.
+    """
+    sde = SDES.get(sde)
+    points, cond = _points(denoiser, points, cond or {})
+    trial = _trial(sde, points)
+    own = _reading(denoiser, trial.levels)
+    readings = {_numbers(own): own}
+    for reading in _readings(denoiser, trial.levels):
+        readings.setdefault(_numbers(reading), reading)
+    outputs: dict[tuple[Any, ...], Tensor | None] = {}
+    for reading in readings.values():
+        inputs = (reading.labels, reading.scales)
+        if inputs not in outputs:
+            outputs[inputs] = _outputs(denoiser, trial, reading, cond, must=reading is own)
+    fits = [_fit(trial, reading, outputs[reading.labels, reading.scales]) for reading in readings.values()]
+    mine, best = fits[0], min(fits, key=lambda fit: fit.error)
+    if mine.good and mine.error <= BETTER * best.error:
+        return
+    near = sorted((f for f in fits if f.good and f.error <= BETTER * best.error), key=lambda fit: fit.error)
+    seen = f"{len(points)} points at t = {', '.join(f'{level.t:.3g}' for level in trial.levels)}"
+    if near:
+        also = "".join(f"; so does {fit.reading.words}" for fit in near[1:3])
+        raise ConventionError(f"{mine} does not fit this network, by {seen}. What fits is {near[0]}{also}")
+    tried = f"{', '.join(dict.fromkeys((denoiser.prediction, *OUTPUTS, *PRESETS)))} and their negatives"
+    raise ConventionError(
+        f"no convention fits this network, by {seen}: it was said to be {mine}; the best of {len(fits)} is {best}. "
+        f"Tried: predictions {tried}; times {', '.join(map(str, TIMES))}; input scales {', '.join(INPUTS)}. Is it "
+        f"trained, for this SDE, {SDES.label(sde)}, on data scaled as these points (mean {points.mean():.3g}, standard "
+        f"deviation {points.std():.3g})? A convention of your own is a class with @torchdiff.register_convention"
+    )
+
+
+def _numbers(reading: Reading) -> tuple[Any, ...]:
+    """What two readings differ by, to 9 digits."""
+    return tuple(float(f"{number:.9g}") for part in reading[1:] for number in part)
+
+
+def _points(denoiser: Denoiser, points: Any, cond: Mapping[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+    if not isinstance(points, Tensor) or not points.is_floating_point() or points.dim() < 1 or len(points) < 8:
+        came = f"shape {tuple(points.shape)}, {points.dtype}" if isinstance(points, Tensor) else type(points).__name__
+        raise OptionError(f"check needs a floating tensor of 8 data points or more, the batch first, got {came}")
+    event = max(1, math.prod(points.shape[1:]))
+    count = max(8, min(len(points), 16384 // event, 1024))
+    own = {name: isinstance(c, Tensor) and c.dim() > 0 and len(c) == len(points) for name, c in cond.items()}
+    rows = {name: torch.cat([c[:count]] * len(RATIOS)) if own[name] else c for name, c in cond.items()}
+    with torch.no_grad():
+        points = points[:count] if denoiser.latent is None else denoiser.latent.encoded(points[:count])
+    points = points if points.dtype.itemsize >= 4 else points.float()
+    if not bool(points.isfinite().all()) or float(points.std()) == 0.0:
+        raise OptionError("check needs data that is finite and not all the same number")
+    return points, rows
+
+
+def _trial(sde: LinearSDE, points: Tensor) -> Trial:
+    spread = float(points.double().std(correction=0))
+    if isinstance(sde, ScalarSDE):
+        low, high = sde.level(sde.t_max).half_log_snr, sde.level(sde.t_min).half_log_snr
+        wanted = [min(max(-math.log(ratio * spread), low), high) for ratio in RATIOS]
+        levels = tuple(map(sde.at, wanted))
+    else:
+        levels = tuple(sde.level(max(sde.t_min, clock * sde.t_max)) for clock in CLOCKS)
+    states, normals, linear = [], [], []
+    for i, level in enumerate(levels):
+        alpha, sigma = (level.alpha, level.sigma) if not level.scalar else (Mat([[level.alpha]]), Mat([[level.sigma]]))
+        fresh = [
+            normal(points.shape, seed=0, draw=draw_number(USER, i, block=b), dtype=points.dtype, device=points.device)
+            for b in range(sde.blocks)
+        ]
+        states.append([])
+        for a, row in zip(alpha, sigma, strict=True):
+            states[-1].append(points * a[0] + sum(z * s for z, s in zip(fresh, row, strict=True)))
+        normals.append(fresh[-1])
+        along = torch.tensor([a[0] for a in alpha], dtype=torch.float64)
+        noise = torch.tensor(sigma, dtype=torch.float64)
+        cov = spread**2 * torch.outer(along, along) + noise @ noise.T
+        # the error of the linear guess of the last normal: 1 - c^T C^-1 c, c its covariance with the state
+        linear.append(float(1.0 - noise[:, -1] @ torch.linalg.solve(cov, noise[:, -1])))
+    return Trial(levels, states, normals, linear)
+
+
+def _readings(denoiser: Denoiser, levels: tuple[Level, ...]) -> Iterator[Reading]:
+    """Every convention that has a meaning here, those of published code first."""
+    if denoiser.convention.gradient:
+        ways = [*product((denoiser.prediction,), TIMES, INPUTS)]
+    else:
+        ways = [*product(PRESETS, (None,), (None,)), *product((denoiser.prediction,), (None, *TIMES), (None, *INPUTS))]
+        ways += product(OUTPUTS, (denoiser.time, *TIMES), (denoiser.input_scale, *INPUTS))
+    for prediction, time, scale in ways:
+        try:
+            reading = _reading(replace(denoiser, prediction=prediction, time=time, input_scale=scale), levels)
+        except (TorchdiffError, ArithmeticError):  # it has no meaning for this SDE, or no number at one of the levels
+            continue
+        yield reading
+        yield reading._replace(words=f"minus {reading.words}", factor=tuple(-f for f in reading.factor))
+
+
+def _reading(denoiser: Denoiser, levels: tuple[Level, ...]) -> Reading:
+    words = [f"prediction={denoiser.prediction!r}"]
+    words += [f"time={denoiser.time!r}"] if denoiser.time is not None else []
+    words += [f"input_scale={denoiser.input_scale!r}"] if denoiser.input_scale is not None else []
+    own, factor = [], []
+    for level in levels:
+        first, second = denoiser.meaning(level)
+        if level.scalar:
+            det = level.alpha * second - level.sigma * first
+            first, second = -first / det, level.alpha / det
+        else:
+            first, second = -level.sigma[-1][-1] * first, -level.sigma[-1][-1] * second
+        own.append(first)
+        factor.append(second)
+    labels, scales = tuple(map(denoiser.label, levels)), tuple(map(denoiser.scale, levels))
+    return Reading(", ".join(words), labels, scales, tuple(own), tuple(factor))
+
+
+def _outputs(denoiser: Denoiser, trial: Trial, reading: Reading, cond: Mapping[str, Any], must: bool) -> Tensor | None:
+    """What the network says at all levels, (levels, n, *event); None if it cannot be asked in this way."""
+    like, count = trial.normals[0], len(trial.normals[0])
+    times = torch.tensor(reading.labels, dtype=like.dtype, device=like.device).repeat_interleave(count)
+    rows = zip(*trial.states, strict=True)
+    fed = [torch.cat([x * c for x, c in zip(block, reading.scales, strict=True)]) for block in rows]
+    try:
+        with torch.no_grad():
+            (output,) = denoiser.bind(cond).ask(fed, trial.levels[0], times)
+    except Exception:
+        if must:
+            raise
+        return None
+    return output.to(like.dtype).unflatten(0, (len(trial.levels), count)) if bool(output.isfinite().all()) else None
+
+
+def _fit(trial: Trial, reading: Reading, outputs: Tensor | None) -> Fit:
+    if outputs is None:
+        return Fit(reading, math.inf, 0.0)
+    logs, says = [], []
+    rows = zip(trial.states, trial.normals, trial.linear, outputs, reading.own, reading.factor, strict=True)
+    for state, eps, linear, output, own, factor in rows:
+        silent = eps.double() - own * state[-1].double()
+        error = float((silent - factor * output.double()).square().mean())
+        logs.append(math.log(max(error, 1e-300) / linear))
+        says.append(1.0 - error / float(silent.square().mean()))
+    return Fit(reading, math.exp(math.fsum(logs) / len(logs)), math.fsum(says) / len(says))
