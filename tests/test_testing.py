@@ -54,6 +54,7 @@ BAD_SDES = {
 BAD_SOLVERS = {
     solvers.WrongOrder: {ORDER, TOO_LOW},
     solvers.WrongOrderOnTensors: {ORDER, TOO_LOW},
+    solvers.WrongKutta: {ORDER, TOO_LOW},
     solvers.WrongWeight: {ORDER},
     solvers.TooLow: {TOO_LOW},
     solvers.NotDeterministic: {HONEST},
@@ -76,7 +77,7 @@ BAD_SOLVERS = {
 
 
 def quick(solver, on=("vp",)) -> Report:
-    """512 steps: on these processes the slopes are then within 0.005 of the order."""
+    """512 steps: on VP the slopes of fourth order are then 0.043 short at most, of the 0.05 that they may be."""
     return check_solver(solver, on, finest=512)
 
 
@@ -107,9 +108,12 @@ def test_built_in_solvers_pass(solver):
     assert set(report.failed) - {ORDER, TOO_LOW} == ({BATCH} if "norm=batch" in solver else set())
 
 
-@pytest.mark.parametrize("solver", [solvers.Right(), solvers.OnTensors(), solvers.Nonlinear()], ids=repr)
+RIGHT = [solvers.Right(), solvers.OnTensors(), solvers.Kutta(), solvers.Nonlinear()]
+
+
+@pytest.mark.parametrize("solver", RIGHT, ids=repr)
 def test_right_solvers_pass(solver):
-    """The controls of the bad ones: an affine step, a linear one on tensors, and one that is not linear."""
+    """The controls of the bad ones: affine steps of order 1 and 4, a linear one on tensors, one that is not."""
     report = quick(solver)
     assert report
     assert (ORDER in report.skipped) is isinstance(solver, solvers.Nonlinear)
