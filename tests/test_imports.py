@@ -17,10 +17,10 @@ ROOT = Path(torchdiff.__file__).parent
 # name is its __init__; a pattern serves all that no other pattern names in full.
 LAYERS = (
     ("_C", "errors", "blocks", "form", "counters", "limits", "progress"),
-    ("spec", "ticks"),
+    ("spec", "ticks", "clocks"),
     ("options", "plugins"),
     ("registry", "sde.base", "ops", "ops.*"),
-    ("sde.*", "grids", "denoiser", "noise", "draws", "guard"),
+    ("sde.*", "grids", "denoiser", "noise", "draws", "guard", "adaptive"),
     ("predict",),
     ("sde",),
     ("solvers.base",),
@@ -35,7 +35,7 @@ LAYERS = (
     ("planner", "gaussian"),
     ("remembered",),
     ("inputs",),
-    ("program",),
+    ("program", "asking"),
     ("run", "sampler"),
     ("brownian",),
     ("sampling", "storage", "formats", "zoo", "zoo.*"),
@@ -157,7 +157,7 @@ def test_imports_for_types_are_free():
 
 
 # these stand in the same layers as what works on floats, and work on arrays
-WITH_TORCH = ("ops", "ops.*", "noise", "draws", "guard", "gaussian")
+WITH_TORCH = ("ops", "ops.*", "noise", "draws", "guard", "adaptive", "gaussian")
 
 
 @pytest.mark.parametrize("name", sorted(n for n in MODULES if (layer(n) or 0) <= layer("planner")))

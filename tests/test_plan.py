@@ -28,7 +28,7 @@ def test_json_round_trip_is_exact(solver, sde):
 
 @pytest.mark.parametrize(("solver", "sde"), MOVERS)
 def test_calls_say_the_truth(solver, sde):
-    """plan.calls is the number of times that the network is called, the final call included."""
+    """plan.calls is how often the network is called, the final call included, or None where only out.calls can say."""
     count = 0
 
     def net(*inputs):
@@ -37,11 +37,12 @@ def test_calls_say_the_truth(solver, sde):
         return field(*inputs)
 
     out = torchdiff.sample(net, sde, solver, steps=4, shape=(2, 3), prediction=prediction_for(sde), seed=0)
-    assert out.plan.calls == count
+    assert out.calls == count
+    assert out.plan.calls == (None if get_solver(solver).adaptive else count)
     assert out.plan.steps == 4
 
 
-@pytest.mark.parametrize(("solver", "sde"), MOVERS)
+@pytest.mark.parametrize(("solver", "sde"), [pair for pair in MOVERS if get_solver(pair[0]).parts()[-1].affine])
 def test_weights_are_finite_and_bounded_at_every_number_of_steps(solver, sde):
     """From 1 to 1000 steps every weight is finite; a row of x amplifies less the finer the grid: sum |w| tends to 1."""
     growth = {}

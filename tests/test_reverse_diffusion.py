@@ -42,7 +42,7 @@ def step(solver, sde, cur, nxt):
 # 1e-13: what the logarithms of a general transition leave of beta_i >= 0.2, and of sigma_i^2 - sigma_{i-1}^2
 @pytest.mark.parametrize("i", [2, 3, 5])
 def test_steps_on_a_table_of_betas(i):
-    """VP: x - f + G^2 s + G z with f = (sqrt(1 - beta_i) - 1) x, G = sqrt(beta_i); (x + beta_i s) / sqrt(1 - beta_i)."""
+    """VP: x - f + G^2 s + G z, f = (sqrt(1 - beta) - 1) x, G = sqrt(beta); (x + beta s) / sqrt(1 - beta) + G z."""
     beta, cur, nxt = BETAS[i], i / N, (i - 1) / N
     f, g, kept = math.sqrt(1.0 - beta) - 1.0, math.sqrt(beta), math.sqrt(1.0 - beta)
     np.testing.assert_allclose(step("reverse_diffusion", Table(), cur, nxt), [1.0 - f, g**2, g], rtol=1e-13)

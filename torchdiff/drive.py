@@ -61,6 +61,8 @@ def _acting(part: Solver, final: Solver | None, cur: Level, nxt: Level) -> Solve
         return part
     if final is not None:
         return final
+    if part.adaptive:  # its interval may be the whole way, which is too long for one step of another formula
+        return part
     if cur.scalar and (nxt.alpha == 0.0 or (not part.ends and (cur.alpha == 0.0 or nxt.sigma == 0.0))):
         return DDIM()
     return part

@@ -29,6 +29,10 @@ class NonFiniteError(TorchdiffError, ArithmeticError):
     """A network that returned nan or infinity."""
 
 
+class StepSizeError(TorchdiffError, ArithmeticError):
+    """A step that error control made too short for its clock."""
+
+
 class PlanError(TorchdiffError):
     """A plan that cannot be made, read or trusted."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from torchdiff.errors import NonFiniteError, OptionError
-from torchdiff.sde.base import Level
 
 NEVER = 1 << 62
 
@@ -29,9 +29,10 @@ class Guard:
         self.mode, self.prompt = mode, device.type == "cpu"
         self.quick = quick or (lambda x: False)  # True only if all is finite
         self.first = torch.full((batch,), NEVER, dtype=torch.int64, device=device)
-        self.calls: list[tuple[int, float]] = []  # (interval, t) of each call
+        self.calls: list[tuple[int, Any]] = []  # (interval, t, or one t a sample) of each call
 
-    def look(self, output: Tensor, level: Level, step: int) -> None:
+    def look(self, output: Tensor, level: Any, step: int) -> None:
+        """level: a Level, or what has the times of the samples as its t."""
         if self.mode == "ignore":
             return
         call = len(self.calls)
@@ -69,6 +70,7 @@ class Guard:
         call = int(self.first.min())
         step, t = self.calls[call]
         bad = (self.first == call).nonzero().flatten().tolist()
+        t = t[bad[0]] if isinstance(t, tuple) else t
         raise NonFiniteError(
             f"the network returned a value that is not finite in step {step}, at t = {t:g} (network call {call + 1}): "
             f"sample {bad[0]} first, {len(bad)} of {self.first.numel()} samples; "

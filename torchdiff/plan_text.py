@@ -33,17 +33,22 @@ def table(plan: Plan, limit: int | None = None) -> str:
     body = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     title = (
         f"{SOLVERS.label(plan.solver)} on {SDES.label(plan.sde)}, {plan.prediction} network: {plan.steps} steps"
-        f"{' and a final one' if plan.final else ''}, {plan.calls} network calls, {len(plan.draws)} draws"
+        f"{' and a final one' if plan.final else ''}, {count(plan.calls, 'network call')}, {len(plan.draws)} draws"
         f"{f' ({len(plan.spans)} of Brownian paths)' if plan.noise == 'brownian' else ''}, "
         f"largest sum |w| of x {plan.growth:.3g}"
     )
     return "\n".join([title, body[0], "-" * max(map(len, body)), *body[1:]])
 
 
+def count(calls: int | None, what: str) -> str:
+    """So many calls, in words."""
+    return f"{what}s by error control" if calls is None else f"{calls} {what}{'s' * (calls != 1)}"
+
+
 def _lines(plan: Plan, item: AffineStep | OpaqueStep, slots: int) -> list[tuple[str, ...]]:
     if isinstance(item, OpaqueStep):
         cur = item.span.cur
-        head = (str(item.step), f"{cur.t:.4g}", *_level(cur), f"{item.part.calls} call{'s' * (item.part.calls > 1)}")
+        head = (str(item.step), f"{cur.t:.4g}", *_level(cur), count(item.part.calls, "call"))
         return [(*head, "x", f"{SOLVERS.label(item.part)} on tensors", "", "")]
     level = ("", "", "", "")
     if item.at is not None:

@@ -125,6 +125,11 @@ def request(
 
     if steps is not None:
         return of(_check_count("steps", steps))
+    if solver.adaptive:
+        raise OptionError(
+            f"{solver!r} calls the network as often as its tolerances ask for: calls = {calls!r} cannot be promised; "
+            f"give steps or times"
+        )
     return _within(of, denoiser, _check_count("calls", calls))
 
 
@@ -159,7 +164,9 @@ def _within(of: Any, denoiser: Denoiser, calls: int) -> Request:
     """The most steps that cost at most `calls` network calls."""
 
     def cost(count: int) -> int:
-        return of(count).trace(denoiser).calls
+        cost = of(count).trace(denoiser).calls
+        assert cost is not None
+        return cost
 
     if (one := cost(1)) > calls:
         raise OptionError(f"one step costs {one} network calls, more than calls = {calls}; give at least {one}")

@@ -11,7 +11,7 @@ from torchdiff.blocks import Mat
 from torchdiff.counters import block_of
 from torchdiff.errors import PlanError
 from torchdiff.intervals import check_apart
-from torchdiff.plan_text import table
+from torchdiff.plan_text import count, table
 from torchdiff.registry import SDES, SOLVERS
 from torchdiff.sde.base import Level, LinearSDE
 from torchdiff.solvers.base import Solver, Span
@@ -50,9 +50,10 @@ class Plan:
         return len(self.grid) - 1 - self.final
 
     @property
-    def calls(self) -> int:
-        """Network calls of a run, the final one included."""
-        return sum(item.part.calls if isinstance(item, OpaqueStep) else item.at is not None for item in self.items)
+    def calls(self) -> int | None:
+        """Network calls of a run, the final one included; None where a step chooses them once it runs."""
+        calls = [item.part.calls if isinstance(item, OpaqueStep) else item.at is not None for item in self.items]
+        return None if None in calls else sum(filter(None, calls))
 
     @property
     def draws(self) -> tuple[int, ...]:
@@ -123,7 +124,8 @@ class Plan:
         return self.table(limit=40)
 
     def __repr__(self) -> str:
-        return f"Plan({SOLVERS.label(self.solver)} on {SDES.label(self.sde)}, {self.steps} steps, {self.calls} calls)"
+        calls = count(self.calls, "call")
+        return f"Plan({SOLVERS.label(self.solver)} on {SDES.label(self.sde)}, {self.steps} steps, {calls})"
 
     def to_json(self) -> str:
         """JSON text without loss: floats as the shortest digits that give the same float64.

@@ -9,8 +9,11 @@ from tqdm.auto import tqdm
 
 
 @contextmanager
-def bar(calls: int, shown: bool | str) -> Iterator[Callable[[], None]]:
-    """A function that ticks once a network call; a bar with the time left if `shown`, named by it if it is a string."""
+def bar(calls: int | None, shown: bool | str) -> Iterator[Callable[[], None]]:
+    """A function that ticks once a network call; a bar if `shown`, named by it if it is a string.
+
+    It shows the time left where the number of calls is known.
+    """
     if not shown:
         yield lambda: None
         return

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from torchdiff import ops
+from torchdiff.asking import Ask, Times
 from torchdiff.blocks import unpack
 from torchdiff.counters import PRIOR, STEP, draw_number
 from torchdiff.denoiser import Denoiser, clock
@@ -20,7 +21,6 @@ from torchdiff.execute import execute
 from torchdiff.guard import Guard
 from torchdiff.inputs import Place, prior
 from torchdiff.plans import Plan
-from torchdiff.predict import read
 from torchdiff.program import Program, program
 from torchdiff.sde.base import Level
 from torchdiff.solvers.base import Noise
@@ -39,6 +39,7 @@ class Run:
         self.guard = Guard(on_nonfinite, place.shape[0], place.device, self.program.finite if self.program else None)
         self.pasts: dict[int, tuple[Any, ...]] = {}
         self.tick: Callable[[], None] = lambda: None
+        self.calls = 0  # of the network, so far
         self.times: Iterator[Tensor] = iter(())
 
     def compile(self) -> Program | None:
@@ -74,10 +75,17 @@ class Run:
         return self.call(inputs, step.at, step.step, state, next(self.times, None))
 
     def call(
-        self, inputs: Sequence[Tensor], level: Level, step: int, state: Sequence[Tensor], times: Tensor | None = None
+        self,
+        inputs: Sequence[Tensor],
+        level: Level,
+        step: int,
+        state: Sequence[Tensor],
+        times: Tensor | None = None,
+        seen: Times | None = None,
     ) -> Sequence[Tensor]:
         """The network's outputs in the dtype of the state, looked at, and in memory of their own.
 
+        times: what the network gets as t, (B,); seen: the times of the samples where each has its own.
         Raises NetworkError for a network that writes into its input or into an output that is still in use.
         """
         versions = _versions(inputs)
@@ -85,7 +93,8 @@ class Run:
         if versions != _versions(inputs):
             raise NetworkError(f"the network wrote into its input at t = {level.t:g}; let it work on x.clone()")
         for output in outputs:
-            self.guard.look(output, level, step)
+            self.guard.look(output, seen or level, step)
+        self.calls += 1
         self.tick()
         return [self._settled(output, inputs, level, state) for output in outputs]
 
@@ -113,19 +122,15 @@ class Run:
 
     def opaque(self, item: OpaqueStep, x: Any) -> Any:
         """A step of any solver, on tensors; what it remembers is kept here, by its place in the chain."""
-        calls = 0
 
-        def predict(x: Any, level: Level) -> Any:
-            nonlocal calls
-            calls += 1
-            scale = self.denoiser.scale(level)
-            fed = [b * scale if scale != 1.0 else b for b in unpack(x)]
-            return read(self.plan.sde, self.denoiser, x, tuple(self.call(fed, level, item.step, ())), level)
+        def call(fed: Sequence[Tensor], level: Level, *times: Any) -> Sequence[Tensor]:
+            return self.call(fed, level, item.step, (), *times)
 
+        predict = Ask(self.plan.sde, self.denoiser, call, self.place.dtype)
         past = self.pasts.get(item.index, ())
         moved, memo = take(item.part, item.index, x, item.span._replace(past=past), predict, self.source(item))
         self.pasts[item.index] = remember(item.part, past, memo)
-        self._check(item, moved, calls)
+        self._check(item, moved, predict.calls)
         return moved
 
     def source(self, item: OpaqueStep) -> Noise:
@@ -152,7 +157,7 @@ class Run:
                 f"the step of {item.part!r} returned {got}; "
                 f"expected {self.plan.blocks} block(s) of shape {tuple(self.place.shape)}"
             )
-        if calls != item.part.calls:
+        if calls != item.part.calls and not item.part.adaptive:
             raise PlanError(
                 f"{item.part!r} called the network {calls} times in step {item.step}, but declares "
                 f"calls = {item.part.calls}; correct its `calls`, on which the plan counts"

@@ -37,7 +37,8 @@ class Samples:
     finite:     (B,) bool: samples that are finite and for which the network never returned a value that is not
                 (with on_nonfinite="ignore" only the samples are looked at).
     trajectory: (intervals + 1, B, *event), the position at each level of plan.grid; None unless asked for.
-    plan:       what was executed; noise_version: the version of the map from seeds to normals.
+    plan:       what was executed; calls: how often the network was called.
+    noise_version: the version of the map from seeds to normals.
     """
 
     x: Tensor
@@ -47,6 +48,7 @@ class Samples:
     finite: Tensor
     trajectory: Tensor | None
     plan: Plan
+    calls: int
     noise_version: int = NOISE_VERSION
 
     def __repr__(self) -> str:
@@ -139,4 +141,5 @@ def sample(
         with bar(plan.calls, progress) as run.tick:
             state = run.execute(first, after if trajectory or callback is not None else None)
         finite = run.guard.finish(state)
-    return Samples(state[0], state, seed, first_index, finite, torch.stack(frames) if trajectory else None, plan)
+    seen = torch.stack(frames) if trajectory else None
+    return Samples(state[0], state, seed, first_index, finite, seen, plan, run.calls)

@@ -64,7 +64,8 @@ def _table(kind: str, rows: list[dict[str, Any]]) -> str:
         facts = []
         if kind == "solvers":
             order = "-" if row.get("order") is None else f"{row['order']:g}"
-            facts = [order, str(row.get("calls", "-")), " ".join(row.get("sdes", ["-"]))]
+            calls = "any" if row.get("calls", 0) is None else str(row.get("calls", "-"))
+            facts = [order, calls, " ".join(row.get("sdes", ["-"]))]
         what = row["summary"] if row["source"] == "built-in" else f"{row['summary']} [{row['source']}]"
         lines.append([row["name"], options, *facts, what])
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]

@@ -105,7 +105,7 @@ def _facts(done: Samples) -> dict[str, Any]:
         "prediction": done.plan.prediction,
         "times": " ".join(repr(level.t) for level in done.plan.grid),
         "steps": done.plan.steps,
-        "calls": done.plan.calls,
+        "calls": done.calls,
         "noise": done.plan.noise,
         "noise_version": done.noise_version,
         "torchdiff_version": __version__,

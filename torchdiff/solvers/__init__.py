@@ -8,9 +8,10 @@ from torchdiff.solvers.dpmpp import DPMpp2M
 from torchdiff.solvers.euler_maruyama import EulerMaruyama
 from torchdiff.solvers.flow_ode import ODE, Heun
 from torchdiff.solvers.reverse_diffusion import Ancestral, ReverseDiffusion
+from torchdiff.solvers.rk45 import RK45
 from torchdiff.solvers.sscs import SSCS
 
 __all__ = [
-    "ALD", "DDIM", "DDPM", "ODE", "SSCS", "AffineSolver", "Ancestral", "Carry", "Chain", "DPMpp2M", "Denoise",
+    "ALD", "DDIM", "DDPM", "ODE", "RK45", "SSCS", "AffineSolver", "Ancestral", "Carry", "Chain", "DPMpp2M", "Denoise",
     "EulerMaruyama", "Heun", "Langevin", "PredictorCorrector", "ReverseDiffusion", "Solver", "Span",
 ]  # fmt: skip

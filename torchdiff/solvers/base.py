@@ -48,7 +48,7 @@ class Solver(ABC):
 
     order:    weak order of convergence in the number of steps; None for what does not converge by steps (correctors).
     memory:   how many memos of earlier steps the formula reads.
-    calls:    network calls of one step.
+    calls:    network calls of one step; None where it chooses them itself (error control), once it runs.
     accepts:  the SDE class that the formula needs.
     moves:    False for a corrector, which stays at the level `span.cur`.
     ends:     True if the formula is right from alpha = 0 and to sigma = 0; else the driver takes a DDIM step there.
@@ -56,7 +56,7 @@ class Solver(ABC):
 
     order: ClassVar[float | None] = None
     memory: ClassVar[int] = 0
-    calls: ClassVar[int] = 1
+    calls: ClassVar[int | None] = 1
     accepts: ClassVar[type[LinearSDE]] = LinearSDE
     moves: ClassVar[bool] = True
     ends: ClassVar[bool] = False
@@ -66,6 +66,11 @@ class Solver(ABC):
     def deterministic(self) -> bool:
         """True if no step draws noise: only such solvers run from data to noise too."""
         return False
+
+    @property
+    def adaptive(self) -> bool:
+        """True if it takes steps of its own choice inside an interval: nobody takes an interval in its place."""
+        return self.calls is None
 
     def parts(self) -> tuple[Solver, ...]:
         """The solvers that act one after the other in each interval, each with its own past and its own draws."""

@@ -112,8 +112,9 @@ class Chain(Solver):
         return all(part.deterministic for part in self.parts())
 
     @property
-    def calls(self) -> int:  # type: ignore[override]
-        return sum(part.calls for part in self.parts())
+    def calls(self) -> int | None:  # type: ignore[override]
+        calls = [part.calls for part in self.parts()]
+        return None if None in calls else sum(filter(None, calls))
 
 
 DEFAULT_PREDICTOR, DEFAULT_CORRECTOR = DDPM(), Langevin()

@@ -50,7 +50,7 @@ class Ancestral(AffineSolver):
     VE: x + (sigma_i^2 - sigma_{i-1}^2) score and the posterior's noise, sqrt(sigma_{i-1}^2 (sigma_i^2 - sigma_{i-1}^2)
     / sigma_i^2). VP: (x + beta_i score) / sqrt(1 - beta_i) and the noise of the forward step, sqrt(beta_i). SDEs that
     the paper does not treat are read as VP is. A step from alpha = 0 or to sigma = 0 is DDIM's, which adds no noise.
-    Source: Song et al. 2021, arXiv:2011.13456, eq. 4 (VP) and appendix F (VE); Ho et al. 2020, arXiv:2006.11239, algorithm 2.
+    Source: Song et al. 2021, arXiv:2011.13456, eq. 4 (VP) and appendix F (VE).
     """
 
     order: ClassVar[float] = 1.0
