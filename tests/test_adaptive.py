@@ -13,7 +13,7 @@ from instances import field
 from scipy.integrate import RK45, solve_ivp
 
 import torchdiff
-from torchdiff import adaptive, gaussian, get_sde
+from torchdiff import adaptive, clocks, gaussian, get_sde
 from torchdiff.errors import IncompatibleError, NonFiniteError, OptionError, StepSizeError
 from torchdiff.sde import VP
 
@@ -194,8 +194,11 @@ class Watched(VP):
 
 
 @settings(max_examples=60, deadline=None)
-@given(ends=st.tuples(st.floats(1e-3, 1.0), st.floats(1e-3, 1.0)).filter(lambda ends: abs(ends[0] - ends[1]) > 1e-3))
-def test_no_time_is_outside_the_interval(ends):
+@given(
+    ends=st.tuples(st.floats(1e-3, 1.0), st.floats(1e-3, 1.0)).filter(lambda ends: abs(ends[0] - ends[1]) > 1e-6),
+    slope=st.sampled_from([4.0, 0.01]),
+)
+def test_no_time_is_outside_the_interval(ends, slope):
     """Level, velocity and network are asked about times between the ends only, the last of them at the end itself."""
     sde = Watched()
     object.__setattr__(sde, "asked", [])
@@ -203,13 +206,21 @@ def test_no_time_is_outside_the_interval(ends):
 
     def net(x, t):
         told.append(t)
-        return torch.tanh(4.0 * x)
+        return torch.tanh(slope * x)
 
     options = dict(times=ends, prediction="eps", x=START, final="t_min", seed=0)
     torchdiff.sample(net, sde, "rk45:rtol=1e-3,atol=1e-3", **options)
     times = [*sde.asked, *torch.cat(told).tolist()]
     assert min(ends) <= min(times) <= max(times) <= max(ends)
     assert told[-1].max() == told[-1].min() == ends[1]
+
+
+def test_a_trial_step_over_the_whole_way_ends_within_it():
+    """start + (end - start) may lie beyond end by the last bit; the time of the trial slope never does."""
+    for start, end in np.exp(-7.0 * np.random.default_rng(0).random((1000, 2))).tolist():
+        trial = clocks.Clock(0, start, end)
+        assert trial.probe(1.0, 1e-5) == end - start
+        assert min(start, end) <= trial.at(1.0) <= max(start, end)
 
 
 def bad_at(call, row, value):

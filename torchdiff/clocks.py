@@ -18,7 +18,6 @@ class Clock:
 
     def __init__(self, sample: int, start: float, end: float) -> None:
         self.sample, self.t, self.end = sample, start, end
-        self.low, self.high = min(start, end), max(start, end)
         self.sign = math.copysign(1.0, end - start)
         self.size = 0.0  # of the next step, without its sign
         self.new, self.h = start, 0.0  # end of the step at hand, and its length with its sign
@@ -27,9 +26,9 @@ class Clock:
     def probe(self, state: float, slope: float) -> float:
         """The trial step that tells how long the first one is; state, slope: their sizes over that of an error."""
         if self.check(state, slope):
-            self.size = min(self.high - self.low, 1e-6 if min(state, slope) < 1e-5 else 0.01 * state / slope)
+            self.size = min(abs(self.end - self.t), 1e-6 if min(state, slope) < 1e-5 else 0.01 * state / slope)
             self.h = self.size * self.sign
-            self.new = min(max(self.t + self.h, self.low), self.high)
+            self.new = self.within(self.t + self.h)
         return self.h
 
     def begin(self, slope: float, change: float) -> None:
@@ -37,7 +36,7 @@ class Clock:
         if self.running and self.check(change):
             steepest = max(slope, change / self.size)
             best = (0.01 / steepest) ** POWER if steepest > 1e-15 else max(1e-6, self.size * 1e-3)
-            self.size = min(100.0 * self.size, best, self.high - self.low)
+            self.size = min(100.0 * self.size, best, abs(self.end - self.t))
 
     def propose(self) -> float:
         """The step at hand, with its sign: none for a sample that has arrived or is lost."""
@@ -46,15 +45,18 @@ class Clock:
             return 0.0
         if not self.rejected:
             self.size = max(self.size, self.least)
-        new = self.t + self.size * self.sign
-        self.new = self.end if self.sign * (new - self.end) > 0.0 else new
+        self.new = self.within(self.t + self.size * self.sign)
         self.h = self.new - self.t
         self.size = abs(self.h)
         return self.h
 
     def at(self, node: float) -> float:
-        """The time of a stage: within the interval, whatever the rounding."""
-        return self.new if node == 1.0 else min(max(self.t + node * self.h, self.low), self.high)
+        """The time of a stage of the step at hand; t + h may miss its end by the last bit."""
+        return self.new if node == 1.0 else self.t + node * self.h
+
+    def within(self, t: float) -> float:
+        """t, or the end of the way if t lies beyond it."""
+        return self.end if self.sign * (t - self.end) > 0.0 else t
 
     def judge(self, error: float, rtol: float, atol: float) -> None:
         """Accept or reject the step at hand by its error, and say how long the next one is."""
