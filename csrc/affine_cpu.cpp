@@ -7,12 +7,14 @@
 
 #include "affine_cpu.h"
 #include "columns_cpu.h"
+#include "fresh_cpu.h"
 #include "problem.h"
 #include "simd_cpu.h"
 
 namespace torchdiff {
 namespace {
 
+constexpr int64_t kFreshChunks = kFreshPiece / (4 * kElements);  // chunks of a piece, of float32
 constexpr int kStride = kElements + 4 * kGroup;  // of a buffer: a loop may write a group beyond the chunk
 
 // One thread's work in sums of T, float or double: the buffers of a chunk and the steps over it.
@@ -37,6 +39,17 @@ class Worker {
     scratch_ = scratch.data();
     for (int q = 0; q < problem.draws; ++q) draws_[q] = static_cast<uint64_t>(problem.draw_numbers[q]);
     if (inputs_ > 0 && !problem.weights_per_sample) set_weights(0);
+  }
+
+  // The pages that blocks [first, last) will be written to.
+  void bring(int64_t first, int64_t last) const {
+    for (int r = 0; r < problem_.rows; ++r) {
+      if (!output(r).flat) continue;
+      with_type(output(r).dtype, [&](auto zero) {
+        auto* data = reinterpret_cast<decltype(zero)*>(output(r).data);
+        bring_pages(data + element(first), data + element(last));
+      });
+    }
   }
 
   // Blocks [first, last) of all samples in a row.
@@ -198,22 +211,28 @@ class Worker {
 
 // Chunks do not depend on the number of threads, and no element on its chunk: any split gives the same bits.
 template <typename T>
-void run_in(const Problem& problem, bool aliased) {
+void run_in(const Problem& problem, Outputs outputs) {
   const int64_t blocks = problem.batch * ((problem.event + 3) / 4);
   const int64_t chunks = (blocks + kBlocks - 1) / kBlocks;
   if (chunks == 0) return;
   // Waking a thread costs some 10 us: it should get at least 16384 elements with noise (0.7 ns each), 65536 without.
   const int64_t grain = problem.draws > 0 ? 16 : 64;
+  const bool fresh = outputs == Outputs::fresh && chunks * 4 * kElements >= kFreshLeast;
   torch::stable::parallel_for(0, chunks, grain, [&](int64_t first, int64_t last) {
-    Worker<T> worker(problem, best(), aliased);
-    for (int64_t c = first; c < last; ++c) worker.run(c * kBlocks, std::min(blocks, (c + 1) * kBlocks));
+    Worker<T> worker(problem, best(), outputs == Outputs::aliased);
+    for (int64_t c = first; c < last; ++c) {
+      if (fresh && (c - first) % kFreshChunks == 0) {
+        worker.bring(c * kBlocks, std::min(blocks, std::min(last, c + kFreshChunks) * kBlocks));
+      }
+      worker.run(c * kBlocks, std::min(blocks, (c + 1) * kBlocks));
+    }
   });
 }
 
 }  // namespace
 
-void run(const Problem& problem, bool aliased) {
-  problem.wide ? run_in<double>(problem, aliased) : run_in<float>(problem, aliased);
+void run(const Problem& problem, Outputs outputs) {
+  problem.wide ? run_in<double>(problem, outputs) : run_in<float>(problem, outputs);
 }
 
 namespace {
@@ -224,7 +243,7 @@ std::vector<Tensor> affine(std::vector<Tensor> tensors, Tensor weights, Tensor s
   std::vector<Tensor> outputs;
   const int64_t rows = weights.size(weights.dim() - 2);
   for (int64_t r = 0; r < rows; ++r) outputs.push_back(torch::stable::empty_like(tensors[0]));
-  run(affine_problem(tensors, outputs, weights, seeds, first_index, draws), false);
+  run(affine_problem(tensors, outputs, weights, seeds, first_index, draws), Outputs::fresh);
   return outputs;
 }
 
@@ -232,19 +251,20 @@ void affine_out(std::vector<Tensor> tensors, Tensor weights, Tensor seeds, int64
                 std::vector<Tensor> out) {
   check_affine(tensors, weights, seeds, first_index, draws);
   check_out(tensors, weights.size(weights.dim() - 2), out);
-  run(affine_problem(tensors, out, weights, seeds, first_index, draws), share_memory(tensors, out));
+  run(affine_problem(tensors, out, weights, seeds, first_index, draws),
+      share_memory(tensors, out) ? Outputs::aliased : Outputs::given);
 }
 
 Tensor normal(std::vector<int64_t> shape, Tensor seeds, int64_t first_index, Tensor draw, ScalarType dtype) {
   check_normal(shape, seeds, first_index, draw, dtype);
   Tensor output = torch::stable::empty(shape, dtype, std::nullopt, seeds.device());
-  run(normal_problem(output, seeds, first_index, draw), false);
+  run(normal_problem(output, seeds, first_index, draw), Outputs::fresh);
   return output;
 }
 
 void normal_out(Tensor seeds, int64_t first_index, Tensor draw, Tensor out) {
   check_normal_out(seeds, first_index, draw, out);
-  run(normal_problem(out, seeds, first_index, draw), false);
+  run(normal_problem(out, seeds, first_index, draw), Outputs::given);
 }
 
 }  // namespace

@@ -5,7 +5,11 @@
 
 namespace torchdiff {
 
-// Writes all rows of a checked problem. aliased: an output may be an input, at the same places.
-void run(const Problem& problem, bool aliased);
+// What is known of the memory of the outputs: nothing, that it was allocated for this call, or that an output may be an
+// input, at the same places.
+enum class Outputs { given, fresh, aliased };
+
+// Writes all rows of a checked problem.
+void run(const Problem& problem, Outputs outputs);
 
 }  // namespace torchdiff

@@ -62,7 +62,7 @@ void Program::run(size_t item, void* const* addresses) {
   for (size_t j = 0; j < problem.layout.columns.size(); ++j) {
     problem.layout.columns[j].data = static_cast<char*>(addresses[j]);
   }
-  torchdiff::run(problem, false);
+  torchdiff::run(problem, Outputs::fresh);
 }
 
 bool Program::finite(const void* address) const {
