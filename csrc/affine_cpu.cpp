@@ -2,6 +2,7 @@
 #include <torch/csrc/stable/library.h>
 
 #include <algorithm>
+#include <atomic>
 #include <type_traits>
 #include <vector>
 
@@ -40,6 +41,9 @@ class Worker {
     for (int q = 0; q < problem.draws; ++q) draws_[q] = static_cast<uint64_t>(problem.draw_numbers[q]);
     if (inputs_ > 0 && !problem.weights_per_sample) set_weights(0);
   }
+
+  // Whether all sums of row 0 so far were finite.
+  bool finite() const { return finite_; }
 
   // The pages that blocks [first, last) will be written to.
   void bring(int64_t first, int64_t last) const {
@@ -127,7 +131,7 @@ class Worker {
     float* out[kMostRows];
     for (int j = 0; j < inputs_; ++j) columns[j] = pointers_[j] + at;
     for (int r = 0; r < problem_.rows; ++r) out[r] = out_[r] + at;
-    const Step step = {run, draws_, columns, inputs_, problem_.rows, weights_, out, whole};
+    const Step step = {run, draws_, columns, inputs_, problem_.rows, weights_, out, whole, &finite_};
     return simd_.step32(step, problem_.draws) ? whole : 0;
   }
 
@@ -186,11 +190,13 @@ class Worker {
     for (int c = 0; c < columns_; ++c) columns[c] = pointers_[c] + at;
     for (int r = 0; r < problem_.rows; ++r) {
       const Row<T, W> row = {columns, weights_ + r * columns_, columns_};
+      bool finite;
       if constexpr (kSingle) {
-        simd_.sum32(row, count, out_[r] + at);
+        finite = simd_.sum32(row, count, out_[r] + at);
       } else {
-        simd_.sum64(row, count, out_[r] + at);
+        finite = simd_.sum64(row, count, out_[r] + at);
       }
+      if (r == 0 && !finite) finite_ = false;
     }
   }
 
@@ -207,17 +213,19 @@ class Worker {
   Counters counters_;
   int64_t begin_ = 0;
   int count_ = 0;
+  bool finite_ = true;
 };
 
 // Chunks do not depend on the number of threads, and no element on its chunk: any split gives the same bits.
 template <typename T>
-void run_in(const Problem& problem, Outputs outputs) {
+bool run_in(const Problem& problem, Outputs outputs) {
   const int64_t blocks = problem.batch * ((problem.event + 3) / 4);
   const int64_t chunks = (blocks + kBlocks - 1) / kBlocks;
-  if (chunks == 0) return;
+  if (chunks == 0) return true;
   // Waking a thread costs some 10 us: it should get at least 16384 elements with noise (0.7 ns each), 65536 without.
   const int64_t grain = problem.draws > 0 ? 16 : 64;
   const bool fresh = outputs == Outputs::fresh && chunks * 4 * kElements >= kFreshLeast;
+  std::atomic<bool> finite{true};
   torch::stable::parallel_for(0, chunks, grain, [&](int64_t first, int64_t last) {
     Worker<T> worker(problem, best(), outputs == Outputs::aliased);
     for (int64_t c = first; c < last; ++c) {
@@ -226,13 +234,15 @@ void run_in(const Problem& problem, Outputs outputs) {
       }
       worker.run(c * kBlocks, std::min(blocks, (c + 1) * kBlocks));
     }
+    if (!worker.finite()) finite = false;
   });
+  return finite;
 }
 
 }  // namespace
 
-void run(const Problem& problem, Outputs outputs) {
-  problem.wide ? run_in<double>(problem, outputs) : run_in<float>(problem, outputs);
+bool run(const Problem& problem, Outputs outputs) {
+  return problem.wide ? run_in<double>(problem, outputs) : run_in<float>(problem, outputs);
 }
 
 namespace {

@@ -9,7 +9,8 @@ namespace torchdiff {
 // input, at the same places.
 enum class Outputs { given, fresh, aliased };
 
-// Writes all rows of a checked problem.
-void run(const Problem& problem, Outputs outputs);
+// Writes all rows of a checked problem. Whether the sums of the first row are finite, before they are rounded: if they
+// are, so is every input, for weights are finite and 0 times an infinity is nan.
+bool run(const Problem& problem, Outputs outputs);
 
 }  // namespace torchdiff

@@ -36,6 +36,7 @@ LAYERS = (
     ("remembered",),
     ("inputs",),
     ("program",),
+    ("strides",),
     ("run", "sampler"),
     ("brownian",),
     ("sampling", "storage", "formats", "zoo", "zoo.*"),
