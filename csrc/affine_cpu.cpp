@@ -2,17 +2,20 @@
 #include <torch/csrc/stable/library.h>
 
 #include <algorithm>
+#include <atomic>
 #include <type_traits>
 #include <vector>
 
 #include "affine_cpu.h"
 #include "columns_cpu.h"
+#include "fresh_cpu.h"
 #include "problem.h"
 #include "simd_cpu.h"
 
 namespace torchdiff {
 namespace {
 
+constexpr int64_t kFreshChunks = kFreshPiece / (4 * kElements);  // chunks of a piece, of float32
 constexpr int kStride = kElements + 4 * kGroup;  // of a buffer: a loop may write a group beyond the chunk
 
 // One thread's work in sums of T, float or double: the buffers of a chunk and the steps over it.
@@ -37,6 +40,20 @@ class Worker {
     scratch_ = scratch.data();
     for (int q = 0; q < problem.draws; ++q) draws_[q] = static_cast<uint64_t>(problem.draw_numbers[q]);
     if (inputs_ > 0 && !problem.weights_per_sample) set_weights(0);
+  }
+
+  // Whether all sums of row 0 so far were finite.
+  bool finite() const { return finite_; }
+
+  // The pages that blocks [first, last) will be written to.
+  void bring(int64_t first, int64_t last) const {
+    for (int r = 0; r < problem_.rows; ++r) {
+      if (!output(r).flat) continue;
+      with_type(output(r).dtype, [&](auto zero) {
+        auto* data = reinterpret_cast<decltype(zero)*>(output(r).data);
+        bring_pages(data + element(first), data + element(last));
+      });
+    }
   }
 
   // Blocks [first, last) of all samples in a row.
@@ -114,7 +131,7 @@ class Worker {
     float* out[kMostRows];
     for (int j = 0; j < inputs_; ++j) columns[j] = pointers_[j] + at;
     for (int r = 0; r < problem_.rows; ++r) out[r] = out_[r] + at;
-    const Step step = {run, draws_, columns, inputs_, problem_.rows, weights_, out, whole};
+    const Step step = {run, draws_, columns, inputs_, problem_.rows, weights_, out, whole, &finite_};
     return simd_.step32(step, problem_.draws) ? whole : 0;
   }
 
@@ -173,11 +190,13 @@ class Worker {
     for (int c = 0; c < columns_; ++c) columns[c] = pointers_[c] + at;
     for (int r = 0; r < problem_.rows; ++r) {
       const Row<T, W> row = {columns, weights_ + r * columns_, columns_};
+      bool finite;
       if constexpr (kSingle) {
-        simd_.sum32(row, count, out_[r] + at);
+        finite = simd_.sum32(row, count, out_[r] + at);
       } else {
-        simd_.sum64(row, count, out_[r] + at);
+        finite = simd_.sum64(row, count, out_[r] + at);
       }
+      if (r == 0 && !finite) finite_ = false;
     }
   }
 
@@ -194,26 +213,36 @@ class Worker {
   Counters counters_;
   int64_t begin_ = 0;
   int count_ = 0;
+  bool finite_ = true;
 };
 
 // Chunks do not depend on the number of threads, and no element on its chunk: any split gives the same bits.
 template <typename T>
-void run_in(const Problem& problem, bool aliased) {
+bool run_in(const Problem& problem, Outputs outputs) {
   const int64_t blocks = problem.batch * ((problem.event + 3) / 4);
   const int64_t chunks = (blocks + kBlocks - 1) / kBlocks;
-  if (chunks == 0) return;
+  if (chunks == 0) return true;
   // Waking a thread costs some 10 us: it should get at least 16384 elements with noise (0.7 ns each), 65536 without.
   const int64_t grain = problem.draws > 0 ? 16 : 64;
+  const bool fresh = outputs == Outputs::fresh && chunks * 4 * kElements >= kFreshLeast;
+  std::atomic<bool> finite{true};
   torch::stable::parallel_for(0, chunks, grain, [&](int64_t first, int64_t last) {
-    Worker<T> worker(problem, best(), aliased);
-    for (int64_t c = first; c < last; ++c) worker.run(c * kBlocks, std::min(blocks, (c + 1) * kBlocks));
+    Worker<T> worker(problem, best(), outputs == Outputs::aliased);
+    for (int64_t c = first; c < last; ++c) {
+      if (fresh && (c - first) % kFreshChunks == 0) {
+        worker.bring(c * kBlocks, std::min(blocks, std::min(last, c + kFreshChunks) * kBlocks));
+      }
+      worker.run(c * kBlocks, std::min(blocks, (c + 1) * kBlocks));
+    }
+    if (!worker.finite()) finite = false;
   });
+  return finite;
 }
 
 }  // namespace
 
-void run(const Problem& problem, bool aliased) {
-  problem.wide ? run_in<double>(problem, aliased) : run_in<float>(problem, aliased);
+bool run(const Problem& problem, Outputs outputs) {
+  return problem.wide ? run_in<double>(problem, outputs) : run_in<float>(problem, outputs);
 }
 
 namespace {
@@ -224,7 +253,7 @@ std::vector<Tensor> affine(std::vector<Tensor> tensors, Tensor weights, Tensor s
   std::vector<Tensor> outputs;
   const int64_t rows = weights.size(weights.dim() - 2);
   for (int64_t r = 0; r < rows; ++r) outputs.push_back(torch::stable::empty_like(tensors[0]));
-  run(affine_problem(tensors, outputs, weights, seeds, first_index, draws), false);
+  run(affine_problem(tensors, outputs, weights, seeds, first_index, draws), Outputs::fresh);
   return outputs;
 }
 
@@ -232,19 +261,20 @@ void affine_out(std::vector<Tensor> tensors, Tensor weights, Tensor seeds, int64
                 std::vector<Tensor> out) {
   check_affine(tensors, weights, seeds, first_index, draws);
   check_out(tensors, weights.size(weights.dim() - 2), out);
-  run(affine_problem(tensors, out, weights, seeds, first_index, draws), share_memory(tensors, out));
+  run(affine_problem(tensors, out, weights, seeds, first_index, draws),
+      share_memory(tensors, out) ? Outputs::aliased : Outputs::given);
 }
 
 Tensor normal(std::vector<int64_t> shape, Tensor seeds, int64_t first_index, Tensor draw, ScalarType dtype) {
   check_normal(shape, seeds, first_index, draw, dtype);
   Tensor output = torch::stable::empty(shape, dtype, std::nullopt, seeds.device());
-  run(normal_problem(output, seeds, first_index, draw), false);
+  run(normal_problem(output, seeds, first_index, draw), Outputs::fresh);
   return output;
 }
 
 void normal_out(Tensor seeds, int64_t first_index, Tensor draw, Tensor out) {
   check_normal_out(seeds, first_index, draw, out);
-  run(normal_problem(out, seeds, first_index, draw), false);
+  run(normal_problem(out, seeds, first_index, draw), Outputs::given);
 }
 
 }  // namespace

@@ -160,7 +160,7 @@ py::array_t<double> block_squares(const py::array_t<T, py::array::c_style>& valu
   return sums;
 }
 
-void run_program(Program& program, size_t item, const py::tuple& addresses) {
+bool run_program(Program& program, size_t item, const py::tuple& addresses) {
   void* at[kMostTensors + kMostRows];
   if (addresses.size() != program.width(item)) throw std::invalid_argument("Program.run: another number of addresses");
   for (size_t j = 0; j < addresses.size(); ++j) {
@@ -168,7 +168,7 @@ void run_program(Program& program, size_t item, const py::tuple& addresses) {
   }
   if (PyErr_Occurred() != nullptr) throw py::error_already_set();
   const py::gil_scoped_release unlocked;
-  program.run(item, at);
+  return program.run(item, at);
 }
 
 bool program_finite(const Program& program, uint64_t address) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "affine.h"
+#include "finite.h"
 #include "normal.h"
 #include "norms.h"
 #include "simd_cpu.h"
@@ -18,6 +19,17 @@ TORCHDIFF_INLINE void elements_of(const typename Pack::Word* a, const typename P
   box_muller_pair<Pack>(Pack::join(a[0], b[0]), Pack::join(a[1], b[1]), z[0], z[1]);
   box_muller_pair<Pack>(Pack::join(a[2], b[2]), Pack::join(a[3], b[3]), z[2], z[3]);
   Pack::turn(z, elements);
+}
+
+// Whether all values that went into `watch` were finite, by watch = fma(0, value, watch) from 0: it stays 0, or is nan
+// from the first infinity or nan on.
+template <typename Pack>
+TORCHDIFF_INLINE bool all_were_finite(typename Pack::Real watch) {
+  float lanes[Pack::kLanes];
+  Pack::store(lanes, watch);
+  bool fine = true;
+  for (int k = 0; k < Pack::kLanes; ++k) fine = fine && lanes[k] == 0.0f;
+  return fine;
 }
 
 // One draw of one sample, ready to be made block after block.
@@ -79,6 +91,7 @@ TORCHDIFF_INLINE void step_loop(const Step& step) {
   Draw<Pack> sources[kDraws];
   for (int q = 0; q < kDraws; ++q) sources[q].set(step.run, step.draws[q]);
   const int columns = step.inputs + kDraws;
+  typename Pack::Real watch = Pack::real(0.0f);
   for (int i = 0; i < step.count; i += 4 * Pack::kLanes) {
     typename Pack::Real z[kDraws][4];
     for (int q = 0; q < kDraws; ++q) sources[q].elements(step.run.block + static_cast<uint32_t>(i / 4), z[q]);
@@ -97,10 +110,13 @@ TORCHDIFF_INLINE void step_loop(const Step& step) {
       }
       const Weight weight = weights[0];
       for (int k = 0; k < 4; ++k) {
-        Pack::store(out + k * Pack::kLanes, finish(sum[k], weight, Pack::load(state + k * Pack::kLanes)));
+        const auto total = finish(sum[k], weight, Pack::load(state + k * Pack::kLanes));
+        if (r == 0) watch = Pack::fma(Pack::real(0.0f), total, watch);
+        Pack::store(out + k * Pack::kLanes, total);
       }
     }
   }
+  if (!all_were_finite<Pack>(watch)) *step.finite = false;
 }
 
 template <typename Pack>
@@ -139,8 +155,10 @@ TORCHDIFF_INLINE void normals_loop(const Counters& counters, uint64_t draw, int 
 }
 
 template <typename Pack>
-TORCHDIFF_INLINE void sum_loop(const Row<float, Weight>& row, int count, float* out) {
+TORCHDIFF_INLINE bool sum_loop(const Row<float, Weight>& row, int count, float* out) {
   constexpr int kSteps = 4;  // packs at once: enough for the latency of the two chains of fma
+  typename Pack::Real watch[kSteps];
+  for (int k = 0; k < kSteps; ++k) watch[k] = Pack::real(0.0f);
   int i = 0;
   for (; i + kSteps * Pack::kLanes <= count; i += kSteps * Pack::kLanes) {
     Sum<Pack> sum[kSteps];
@@ -152,6 +170,7 @@ TORCHDIFF_INLINE void sum_loop(const Row<float, Weight>& row, int count, float* 
     }
     for (int k = 0; k < kSteps; ++k) {
       const auto total = finish(sum[k], row.weights[0], Pack::load(row.columns[0] + i + k * Pack::kLanes));
+      watch[k] = Pack::fma(Pack::real(0.0f), total, watch[k]);
       Pack::store(out + i + k * Pack::kLanes, total);
     }
   }
@@ -159,8 +178,11 @@ TORCHDIFF_INLINE void sum_loop(const Row<float, Weight>& row, int count, float* 
     const auto mask = Pack::first(count - i < Pack::kLanes ? count - i : Pack::kLanes);
     Sum<Pack> sum = {Pack::real(0.0f), Pack::real(0.0f)};
     for (int c = row.count - 1; c > 0; --c) accumulate(sum, row.weights[c], Pack::load(mask, row.columns[c] + i));
-    Pack::store(mask, out + i, finish(sum, row.weights[0], Pack::load(mask, row.columns[0] + i)));
+    const auto total = finish(sum, row.weights[0], Pack::load(mask, row.columns[0] + i));
+    watch[0] = Pack::fma(Pack::real(0.0f), total, watch[0]);
+    Pack::store(mask, out + i, total);
   }
+  return all_were_finite<Pack>(Pack::add(Pack::add(watch[0], watch[1]), Pack::add(watch[2], watch[3])));
 }
 
 template <typename Pack>
@@ -184,11 +206,12 @@ TORCHDIFF_INLINE void plain_normals(const Counters& counters, uint64_t draw, int
   }
 }
 
-TORCHDIFF_INLINE void plain_sum(const Row<double, double>& row, int count, double* out) {
+TORCHDIFF_INLINE bool plain_sum(const Row<double, double>& row, int count, double* out) {
   for (int i = 0; i < count; ++i) out[i] = accumulate(0.0, row.weights[row.count - 1], row.columns[row.count - 1][i]);
   for (int c = row.count - 2; c >= 0; --c) {
     for (int i = 0; i < count; ++i) out[i] = accumulate(out[i], row.weights[c], row.columns[c][i]);
   }
+  return all_finite(out, count);
 }
 
 template <typename T>

@@ -22,8 +22,9 @@ class Program {
   // How many addresses run() takes: inputs, then outputs.
   size_t width(size_t item) const;
 
-  // Reads the inputs and writes the rows of an item; no output is an input. Not for two threads at once.
-  void run(size_t item, void* const* addresses);
+  // Reads the inputs and writes the rows of an item; no output is an input. Not for two threads at once. True if all
+  // inputs are finite; false may also mean that finite ones have an infinite sum.
+  bool run(size_t item, void* const* addresses);
 
   // Whether all of `batch * event` values are finite.
   bool finite(const void* address) const;

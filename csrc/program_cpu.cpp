@@ -4,22 +4,19 @@
 #include <utility>
 
 #include "affine_cpu.h"
+#include "finite.h"
 
 namespace torchdiff {
 namespace {
 
-// Whether no value has an exponent of all ones.
 template <typename Bits, Bits kExponent>
-bool all_finite(const void* address, int64_t count) {
+bool finite_memory(const void* address, int64_t count) {
   const Bits* values = static_cast<const Bits*>(address);
   std::atomic<bool> fine{true};
   torch::stable::parallel_for(0, count, int64_t{1} << 18, [&](int64_t first, int64_t last) {
-    constexpr int64_t kPiece = 4096;  // of which a loop without an exit is made, so that it is vectorised
+    constexpr int64_t kPiece = 4096;
     for (int64_t begin = first; begin < last && fine; begin += kPiece) {
-      const int64_t end = std::min(last, begin + kPiece);
-      Bits bad = 0;
-      for (int64_t i = begin; i < end; ++i) bad |= static_cast<Bits>((values[i] & kExponent) == kExponent);
-      if (bad != 0) fine = false;
+      if (!all_finite<Bits, kExponent>(values + begin, std::min(kPiece, last - begin))) fine = false;
     }
   });
   return fine;
@@ -52,7 +49,7 @@ void Program::add(std::vector<double> weights, int inputs, int rows, std::vector
 
 size_t Program::width(size_t item) const { return items_.at(item).problem.layout.columns.size(); }
 
-void Program::run(size_t item, void* const* addresses) {
+bool Program::run(size_t item, void* const* addresses) {
   Item& mine = items_.at(item);
   Problem& problem = mine.problem;
   // set here, for the vectors have moved with their items since
@@ -62,20 +59,20 @@ void Program::run(size_t item, void* const* addresses) {
   for (size_t j = 0; j < problem.layout.columns.size(); ++j) {
     problem.layout.columns[j].data = static_cast<char*>(addresses[j]);
   }
-  torchdiff::run(problem, false);
+  return torchdiff::run(problem, Outputs::fresh);
 }
 
 bool Program::finite(const void* address) const {
   const int64_t count = batch_ * event_;
   switch (dtype_) {
     case ScalarType::Float:
-      return all_finite<uint32_t, 0x7F800000>(address, count);
+      return finite_memory<uint32_t, 0x7F800000>(address, count);
     case ScalarType::Double:
-      return all_finite<uint64_t, 0x7FF0000000000000>(address, count);
+      return finite_memory<uint64_t, 0x7FF0000000000000>(address, count);
     case ScalarType::Half:
-      return all_finite<uint16_t, 0x7C00>(address, count);
+      return finite_memory<uint16_t, 0x7C00>(address, count);
     default:
-      return all_finite<uint16_t, 0x7F80>(address, count);
+      return finite_memory<uint16_t, 0x7F80>(address, count);
   }
 }
 

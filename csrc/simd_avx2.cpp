@@ -30,8 +30,8 @@ void maps32(const uint32_t* words, int count, float* radius, float* first, float
   maps_loop<Avx2>(words, count, radius, first, second);
 }
 bool step32(const Step& step, int draws) { return step_by_draws<Avx2>(step, draws); }
-void sum32(const Row<float, Weight>& row, int count, float* out) { sum_loop<Avx2>(row, count, out); }
-void sum64(const Row<double, double>& row, int count, double* out) { plain_sum(row, count, out); }
+bool sum32(const Row<float, Weight>& row, int count, float* out) { return sum_loop<Avx2>(row, count, out); }
+bool sum64(const Row<double, double>& row, int count, double* out) { return plain_sum(row, count, out); }
 void squares32(const float* values, int blocks, double* lanes) { squares_loop<Avx2>(values, blocks, lanes); }
 void squares64(const double* values, int blocks, double* lanes) { squares_loop<Avx2>(values, blocks, lanes); }
 

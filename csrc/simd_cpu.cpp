@@ -28,14 +28,15 @@ void maps32(const uint32_t* words, int count, float* radius, float* first, float
   }
 }
 bool step32(const Step&, int) { return false; }
-void sum32(const Row<float, Weight>& row, int count, float* out) {
+bool sum32(const Row<float, Weight>& row, int count, float* out) {
   for (int i = 0; i < count; ++i) {
     Sum<One> sum = {0.0f, 0.0f};
     for (int c = row.count - 1; c > 0; --c) accumulate(sum, row.weights[c], row.columns[c][i]);
     out[i] = finish(sum, row.weights[0], row.columns[0][i]);
   }
+  return all_finite(out, count);
 }
-void sum64(const Row<double, double>& row, int count, double* out) { plain_sum(row, count, out); }
+bool sum64(const Row<double, double>& row, int count, double* out) { return plain_sum(row, count, out); }
 void squares32(const float* values, int blocks, double* lanes) { plain_squares(values, blocks, lanes); }
 void squares64(const double* values, int blocks, double* lanes) { plain_squares(values, blocks, lanes); }
 

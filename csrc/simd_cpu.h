@@ -55,6 +55,7 @@ struct Step {
   const Weight* weights;  // (rows, inputs + draws)
   float* const* out;
   int count;
+  bool* finite;  // set to false where row 0 has a value that is not
 };
 
 struct Simd {
@@ -68,9 +69,9 @@ struct Simd {
   void (*maps32)(const uint32_t* words, int count, float* radius, float* first, float* second);
   // All rows at once, noise and all; false where this level has no loop for so many draws.
   bool (*step32)(const Step& step, int draws);
-  // out[i] = the row sum of columns[c][i], 0 <= i < count.
-  void (*sum32)(const Row<float, Weight>& row, int count, float* out);
-  void (*sum64)(const Row<double, double>& row, int count, double* out);
+  // out[i] = the row sum of columns[c][i], 0 <= i < count; whether all of it is finite.
+  bool (*sum32)(const Row<float, Weight>& row, int count, float* out);
+  bool (*sum64)(const Row<double, double>& row, int count, double* out);
   // lanes[b] += the sum of squares of block b, 0 <= b < blocks; see norms.h.
   void (*squares32)(const float* values, int blocks, double* lanes);
   void (*squares64)(const double* values, int blocks, double* lanes);

@@ -41,6 +41,7 @@ LAYERS = (
     ("fitness",),
     ("inputs", "wrapping"),
     ("program", "asking"),
+    ("strides",),
     ("run", "sampler"),
     ("brownian", "wiener", "equations"),
     ("reversal", "schemes"),

@@ -1,5 +1,10 @@
 """The short way through a run gives what the op gives, and what it cannot take goes through the op."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from instances import MOVERS, field, prediction_for
@@ -46,9 +51,10 @@ def test_short_way_has_the_bits_of_the_op(solver, sde, dtype, short):
     mine = torchdiff.sample(field, sde, solver, **options)
     affine = [item for item in mine.plan.items if hasattr(item, "weights") and item.weights]
     assert short.count(True) == len(affine)
+    short.clear()
     with Watching():
         theirs = torchdiff.sample(field, sde, solver, **options)
-    assert len(short) == len(affine)
+    assert short == []
     for a, b in zip(mine.state, theirs.state, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
 
@@ -149,3 +155,49 @@ def test_programs_of_two_runs_do_not_meet(short):
         before = first.execute((x,), None)[0]
         second.execute((torch.ones(4, 7),), None)
         assert torch.equal(alone.execute((x,), None)[0], before)
+
+
+WATCH = """
+import sys, torch, torchdiff
+from torchdiff.errors import NonFiniteError
+for solver in ("ddim", "ddpm", "dpmpp_2m"):
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        for place in (0, 63, 64, 4100, 4164):
+            for value in (float("nan"), float("inf"), -float("inf")):
+                calls = []
+                def net(x, t):
+                    calls.append(t)
+                    out = torch.ones_like(x)
+                    if len(calls) == 3:
+                        out.view(-1)[place] = value
+                    return out
+                try:
+                    torchdiff.sample(net, "vp", solver, steps=5, shape=(5, 833), seed=1, prediction="eps", dtype=dtype)
+                except NonFiniteError as error:
+                    fine = "in step 2" in str(error) and f"sample {place // 833} first" in str(error)
+                    assert fine and len(calls) == 3, (solver, dtype, place, value, error)
+                else:
+                    raise AssertionError((solver, dtype, place, value))
+"""
+
+
+@pytest.mark.parametrize("level", ["portable", "avx2", "avx512"])
+def test_every_level_watches_the_network(level, short):
+    """The loops of a level, with noise and without, whole groups and rests, find one value; the network rests then."""
+    from torchdiff import _C
+
+    if level not in _C.simd_levels():
+        pytest.skip(f"this machine does not run {level}")
+    where = {**os.environ, "TORCHDIFF_SIMD": level, "PYTHONPATH": str(Path(torchdiff.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", WATCH], capture_output=True, text=True, env=where, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_finite_outputs_are_not_read_again(short, monkeypatch):
+    """Neither by the guard nor by the program: the rows that read them have seen that they are finite."""
+    looked = []
+    monkeypatch.setattr(Program, "finite", lambda self, x: looked.append(x))
+    monkeypatch.setattr("torchdiff.guard.Guard.look", lambda *a: looked.append(a))
+    for solver in ("ddim", "ddpm", "dpmpp_2m", "heun"):
+        torchdiff.sample(field, "vp", solver, steps=3, shape=(2, 3), seed=1, prediction="eps")
+    assert looked == []

@@ -50,6 +50,10 @@ class Guard:
         if self.mode == "raise" and self.prompt and not bool(fine.all()):
             self._fail()
 
+    def passed(self, level: Level, step: int) -> None:
+        """A call whose outputs are known to be finite."""
+        self.calls.append((step, level.t))
+
     def finish(self, state: tuple[Tensor, ...]) -> Tensor:
         """(B,) bool: samples that are finite and always were. In the mode "raise", NonFiniteError if one is not."""
         clean = self.first == NEVER

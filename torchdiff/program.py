@@ -49,15 +49,14 @@ class Program:
             and not t.is_neg()
         )
 
-    def combine(self, index: int, tensors: Sequence[Tensor]) -> tuple[Tensor, ...] | None:
-        """The rows of item `index`, or None where a tensor is not plain."""
+    def combine(self, index: int, tensors: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], bool] | None:
+        """The rows of item `index`, and True only if all tensors are finite; None where one of them is not plain."""
         for t in tensors:
             if not self.plain(t):
                 return None
         first = tensors[0]
         rows = tuple([torch.empty_like(first) for _ in range(self.rows[index])])
-        self.compiled.run(index, tuple([t.data_ptr() for t in (*tensors, *rows)]))
-        return rows
+        return rows, self.compiled.run(index, tuple([t.data_ptr() for t in (*tensors, *rows)]))
 
     def finite(self, x: Tensor) -> bool:
         """True only if x is plain and every value is finite."""

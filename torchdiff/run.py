@@ -25,6 +25,7 @@ from torchdiff.program import Program, program
 from torchdiff.sde.base import Level
 from torchdiff.solvers.base import Noise
 from torchdiff.steps import AffineStep, OpaqueStep
+from torchdiff.strides import strides, walk
 
 
 class Run:
@@ -65,7 +66,11 @@ class Run:
         """The blocks of the answer, in memory that nobody else holds."""
         if type(self.denoiser).__call__ is Denoiser.__call__:
             self.times = _times(self.plan, self.denoiser, start[0])
-        state = execute(self.plan, start, self.network, self.combine, self.opaque, after)
+        items = strides(self.plan) if self.program else None
+        if self.program and items is not None:
+            state = walk(self, self.program, items, tuple(start), after)
+        else:
+            state = execute(self.plan, start, self.network, self.combine, self.opaque, after)
         last = self.plan.items[-1]
         ours = len(last.weights) if isinstance(last, AffineStep) else 0  # rows; the rest is there by reference
         return tuple(b if slot < ours else b.clone() for slot, b in zip(self.plan.result, state, strict=True))
@@ -88,13 +93,29 @@ class Run:
         times: what the network gets as t, (B,); seen: the times of the samples where each has its own.
         Raises NetworkError for a network that writes into its input or into an output that is still in use.
         """
+        return self.taken(self.asked(inputs, level, times), inputs, level, step, state, seen)
+
+    def asked(self, inputs: Sequence[Tensor], level: Level, times: Tensor | None) -> Sequence[Tensor]:
+        """The network's outputs. Raises NetworkError if it writes into its input."""
         versions = _versions(inputs)
+        self.calls += 1
         outputs = self.denoiser(*inputs, level) if times is None else self.denoiser.ask(inputs, level, times)
         if versions != _versions(inputs):
             raise NetworkError(f"the network wrote into its input at t = {level.t:g}; let it work on x.clone()")
+        return outputs
+
+    def taken(
+        self,
+        outputs: Sequence[Tensor],
+        inputs: Sequence[Tensor],
+        level: Level,
+        step: int,
+        state: Sequence[Tensor],
+        seen: Times | None = None,
+    ) -> Sequence[Tensor]:
+        """Outputs as the solver will read them, looked at; seen as in `call`."""
         for output in outputs:
             self.guard.look(output, seen or level, step)
-        self.calls += 1
         self.tick()
         return [self._settled(output, inputs, level, state) for output in outputs]
 
@@ -114,9 +135,9 @@ class Run:
         return output
 
     def combine(self, index: int, step: AffineStep, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
-        rows = self.program.combine(index, tensors) if self.program else None
-        if rows is not None:
-            return rows
+        made = self.program.combine(index, tensors) if self.program else None
+        if made is not None:
+            return made[0]
         weights, draws = self.tables[index]
         return ops.affine(tensors, weights, self.seeds, self.first_index, draws)
 

@@ -44,6 +44,15 @@ def test_out_may_be_an_input(shape, dtype):
     assert_same_bits([y, z, x], wanted)
 
 
+@pytest.mark.parametrize(("numel", "dtype", "draws"), [(3_000_001, torch.float32, 1), (6_000_003, torch.bfloat16, 0)])
+def test_fresh_memory_takes_the_rows(numel, dtype, draws):
+    """Outputs so large that no allocator keeps them, their pages brought piece by piece: the bits of a given out."""
+    tensors, *rest = call((3, numel), (dtype,) * 2, rows=2, draws=draws)
+    given = [torch.full((3, numel), torch.nan, dtype=dtype) for _ in range(2)]
+    ops.affine(tensors, *rest, out=given)
+    assert_same_bits(ops.affine(tensors, *rest), given)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_normal_out_is_normal(dtype):
     """The same bits in any layout."""
