@@ -177,7 +177,7 @@ BAD_WISHES = [
     (dict(steps=3, final="x"), "'denoise' or 't_min'"),
     (dict(times=[0.1, 0.9], final="denoise"), "increasing times end at noise"),
     (dict(steps=3, grid="karass"), "karras"),
-    (dict(steps=3, prediction="noise"), "eps, x0, v"),
+    (dict(steps=3, prediction="noise"), "known: .*eps.*v, x0"),
     (dict(steps=3, prediction="v", denoiser=torchdiff.wrap(None, "eps")), "says otherwise"),
 ]
 

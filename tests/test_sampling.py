@@ -368,7 +368,11 @@ BAD_CALLS = [
     (dict(device="banana"), OptionError, "'banana' cannot be sampled on"),
     (dict(device="meta"), OptionError, "'meta' cannot be sampled on"),
     (dict(net=lambda x, t: x.to("meta")), NetworkError, "on meta, its input is on cpu"),
-    (dict(net=Half()), NetworkError, "parameters are torch.bfloat16, the state is torch.float32"),
+    (
+        dict(net=Half()),
+        NetworkError,
+        "parameters are torch.bfloat16, its input is torch.float32; wrap it with dtype=torch.bfloat16",
+    ),
     (dict(net=lambda x, t: x.mul_(0.5)), NetworkError, "wrote into its input"),
     (dict(solver="langevin"), IncompatibleError, "predictor_corrector"),
     (dict(solver="predictor_corrector:corrector=(ald:repeat=33)"), OptionError, "1 to 32, got 33"),
