@@ -41,7 +41,7 @@ LAYERS = (
     ("fitness",),
     ("inputs", "wrapping"),
     ("program", "asking"),
-    ("strides",),
+    ("strides", "mcmc"),
     ("run", "sampler"),
     ("brownian", "wiener", "equations"),
     ("reversal", "schemes"),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torchdiff.denoiser import Denoiser
     from torchdiff.general import SDE
     from torchdiff.latent import Latent
+    from torchdiff.mcmc import Chains, annealed_langevin, langevin
     from torchdiff.planner import plan
     from torchdiff.plans import Plan
     from torchdiff.reversal import reverse
@@ -66,6 +67,7 @@ _LAZY = {
     "torchdiff.wrapping": ("wrap",),
     "torchdiff.denoiser": ("Denoiser",),
     "torchdiff.latent": ("Latent",),
+    "torchdiff.mcmc": ("langevin", "annealed_langevin", "Chains"),
     "torchdiff.conventions": ("Convention", "list_conventions", "register_convention"),
     "torchdiff.solvers": ("AffineSolver", "Carry", "Chain", "Solver", "Span"),
 }
@@ -90,7 +92,7 @@ def __dir__() -> list[str]:
 __all__ = [  # noqa: RUF022  # by what they are for
     "sample", "Samples", "Sampler", "plan", "Plan", "wrap", "Denoiser", "Convention", "Latent", "noise", "gaussian",
     "testing",
-    "simulate", "Paths", "SDE", "reverse",
+    "simulate", "Paths", "SDE", "reverse", "langevin", "annealed_langevin", "Chains",
     "register_sde", "register_solver", "register_grid", "get_sde", "get_solver", "get_grid",
     "list_sdes", "list_solvers", "list_grids", "register_convention", "list_conventions",
     "Level", "LinearSDE", "ScalarSDE", "VP", "SubVP", "Cosine", "DiscreteVP", "VE", "EDM", "Flow", "CLD",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-STEP, PRIOR, BROWNIAN, USER, FORWARD = range(5)  # the purposes
+STEP, PRIOR, BROWNIAN, USER, FORWARD, LANGEVIN = range(6)  # the purposes
 
 # field: (lowest bit, width). The step stands on top: what does not fit in 32 bits advances the key instead.
 LAYOUT = {"block": (0, 4), "call": (4, 5), "part": (9, 3), "purpose": (12, 3), "step": (15, 49)}
@@ -11,7 +11,8 @@ LAYOUT = {"block": (0, 4), "call": (4, 5), "part": (9, 3), "purpose": (12, 3), "
 def draw_number(purpose: int, step: int = 0, part: int = 0, call: int = 0, block: int = 0) -> int:
     """The draw number of one use of noise: no two uses share one.
 
-    purpose: STEP, PRIOR, BROWNIAN, USER, or FORWARD for a simulation forward in time. step: interval of the grid.
+    purpose: STEP, PRIOR, BROWNIAN, USER, FORWARD for a simulation forward in time, or LANGEVIN for chains on their
+    own. step: interval of the grid, or the step of a chain.
     part: place in a chain of solvers.
     call: the how manieth normal of this part in this step. block: block of the state.
     Raises ValueError for a field outside its width (8 parts, 32 calls, 16 blocks, 2^49 steps).
