@@ -60,6 +60,8 @@ class Denoiser:
             raise OptionError(
                 f"unknown input_scale {self.input_scale!r}; {', '.join(SCALES)}, a function of the Level or None"
             )
+        if self.latent is not None and not isinstance(self.latent, Latent):
+            raise OptionError(f"latent is a torchdiff.Latent of the decoder, got {type(self.latent).__name__}")
         if self.net is not None and not callable(self.net):
             raise OptionError(f"a network is called net(x, t), got {type(self.net).__name__}, which cannot be called")
         if convention.gradient != self.calling.gradient:
