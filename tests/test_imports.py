@@ -40,6 +40,7 @@ LAYERS = (
     ("remembered",),
     ("fitness",),
     ("inputs", "wrapping"),
+    ("interop.diffusers",),
     ("program", "asking"),
     ("strides", "mcmc"),
     ("run", "sampler"),

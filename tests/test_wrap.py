@@ -1,4 +1,4 @@
-"""Networks of every published convention, each written as its source writes it, held against ours; the check of a wrap."""
+"""Networks of every published convention, written as their sources write them, held against ours; the check."""
 
 from __future__ import annotations
 
