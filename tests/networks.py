@@ -38,6 +38,12 @@ def score_sde_vp(x, labels):
     return -gap(x, mean, std) * std
 
 
+def score_sde_sub_vp(x, labels):
+    """The same on subVPSDE, whose std is 1 - m(t)^2."""
+    mean, std = vp(wide(labels / 999.0, x))
+    return -gap(x, mean, std**2) * std**2
+
+
 def score_sde_ve(x, labels):
     """score = net; labels = the standard deviation of the noise."""
     return gap(x, 1.0, wide(labels, x))
@@ -116,11 +122,13 @@ def x0_net(sde):
 KNOWN = {
     "score_sde VP": (score_sde_vp, {"prediction": "score_sde"}, "vp"),
     "score_sde VP in words": (score_sde_vp, {"prediction": "eps", "time": 999}, "vp"),
+    "score_sde sub-VP": (score_sde_sub_vp, {"prediction": "score_sde"}, "sub_vp"),
     "score_sde VE": (score_sde_ve, {"prediction": "score_sde_ve"}, "ve"),
     "DDPM index": (ddpm_index, {"prediction": "ddpm"}, "vp"),
     "DDPM index in words": (ddpm_index, {"prediction": "eps", "time": "index"}, "vp"),
     "DDPM index by a function": (ddpm_index, {"prediction": "eps", "time": lambda level: 1000 * level.t - 1}, "vp"),
     "EDM F on VE": (edm_raw, {"prediction": "edm"}, "ve"),
+    "EDM F on EDM": (edm_raw, {"prediction": "edm"}, "edm"),
     "EDM F on VP": (edm_raw, {"prediction": "edm"}, "vp"),
     "EDM F on flow": (edm_raw, {"prediction": "edm"}, "flow:t_min=0.02,t_max=0.98"),
     "EDM F, sigma_data 1": (lambda x, t: edm_raw(x, t, 1.0), {"prediction": "edm:sigma_data=1"}, "ve"),

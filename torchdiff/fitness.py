@@ -71,9 +71,9 @@ def check_convention(
 ) -> None:
     """Nothing, if a network's outputs fit its wrap. Raises ConventionError that names what fits, or what was tried.
 
-    points: data (n, *event), n >= 8; of the first 1024, those with 16384 elements in all, 8 at least. cond: keyword
-    arguments of the network; tensors of n rows go with the points. Noise comes from counters: no call changes any
-    generator, and the answer is always the same.
+    points: data (n, *event), n >= 8, 128 numbers at least; of the first 1024 points, those with 16384 elements in all,
+    8 at least. cond: keyword arguments of the network; tensors of n rows go with the points. Noise comes from counters:
+    no call changes any generator, and the answer is always the same.
     """
     sde = SDES.get(sde)
     points, cond = _points(denoiser, points, cond or {})
@@ -111,9 +111,12 @@ def _numbers(reading: Reading) -> tuple[Any, ...]:
 
 
 def _points(denoiser: Denoiser, points: Any, cond: Mapping[str, Any]) -> tuple[Tensor, dict[str, Any]]:
-    if not isinstance(points, Tensor) or not points.is_floating_point() or points.dim() < 1 or len(points) < 8:
+    good = isinstance(points, Tensor) and points.is_floating_point() and points.dim() > 0 and len(points) >= 8
+    if not good or points.numel() < 128:
         came = f"shape {tuple(points.shape)}, {points.dtype}" if isinstance(points, Tensor) else type(points).__name__
-        raise OptionError(f"check needs a floating tensor of 8 data points or more, the batch first, got {came}")
+        raise OptionError(
+            f"check needs a floating tensor of data points, the batch first: 8 or more, with 128 numbers, got {came}"
+        )
     event = max(1, math.prod(points.shape[1:]))
     count = max(8, min(len(points), 16384 // event, 1024))
     own = {name: isinstance(c, Tensor) and c.dim() > 0 and len(c) == len(points) for name, c in cond.items()}
