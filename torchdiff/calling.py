@@ -45,8 +45,9 @@ class Calling:
         given, times = self.given(blocks), self.told(times)
         if not self.gradient:
             return self.found(self.ask(net, given, times, cond))
-        from torchdiff.energy import gradient  # not above: it loads torch, which a plan needs not
+        from torchdiff.energy import gradient, usable  # not above: it loads torch, which a plan needs not
 
+        cond = {name: usable(value) for name, value in cond.items()}
         return gradient(lambda *inputs: self.found(self.ask(net, inputs[:-1], inputs[-1], cond)), given, times)
 
     def ask(self, net: Any, blocks: Sequence[Any], times: Any, cond: Mapping[str, Any]) -> Any:

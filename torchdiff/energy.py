@@ -19,7 +19,7 @@ def gradient(energy: Callable[..., Any], blocks: Sequence[Tensor], times: Tensor
     """
     recorded = torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
     with torch.inference_mode(False), torch.enable_grad():
-        inputs = [_usable(t) for t in (*blocks, times)]
+        inputs = [usable(t) for t in (*blocks, times)]
         last = inputs[-2]
         if not (recorded and last.requires_grad):
             last = last.detach().requires_grad_()
@@ -36,6 +36,9 @@ def gradient(energy: Callable[..., Any], blocks: Sequence[Tensor], times: Tensor
     return found if recorded else found.detach()
 
 
-def _usable(t: Tensor) -> Tensor:
-    """t, or a copy of it where inference mode made it one that autograd cannot save."""
-    return t.clone() if t.is_inference() else t
+def usable(value: Any) -> Any:
+    """A tensor that autograd can save: a copy of one that inference mode made. Other values as they are."""
+    if isinstance(value, Tensor) and value.is_inference():
+        with torch.inference_mode(False):
+            return value.clone()
+    return value
