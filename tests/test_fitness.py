@@ -164,8 +164,8 @@ def test_a_network_that_refuses_other_times_is_checked():
 @pytest.mark.parametrize(
     ("check", "match"),
     [
-        (torch.zeros(4, 100), r"8 or more.*got shape \(4, 100\)"),
-        (torch.zeros(40, 2), r"128 numbers, got shape \(40, 2\)"),
+        (torch.zeros(4, 100), r"8 data points or more.*got shape \(4, 100\)"),
+        (torch.zeros(40, 2), r"128 numbers.*got shape \(40, 2\)"),
         (torch.zeros(40, 8, dtype=torch.int64), "int64"),
         ([1.0, 2.0], "got list"),
         (torch.zeros(40, 8), "not all the same"),

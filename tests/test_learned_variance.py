@@ -44,7 +44,7 @@ def test_each_step_is_the_papers():
     x = start = normal(SHAPE, seed=1, dtype=torch.float64)
     for i in range(len(TABLE) - 1):
         t = torch.full((3,), TABLE[i], dtype=torch.float64)
-        (m, std), (m_nxt, std_nxt) = (networks.vp(torch.tensor(s, dtype=torch.float64)) for s in TABLE[i : i + 2])
+        (m, std), (m_nxt, _) = (networks.vp(torch.tensor(s, dtype=torch.float64)) for s in TABLE[i : i + 2])
         abar, abar_nxt = float(m**2), float(m_nxt**2)
         beta = 1.0 - abar / abar_nxt
         beta_tilde = beta * (1.0 - abar_nxt) / (1.0 - abar)

@@ -119,7 +119,7 @@ def _points(denoiser: Denoiser, points: Any, cond: Mapping[str, Any]) -> tuple[T
     if not good or points.numel() < 128:
         came = f"shape {tuple(points.shape)}, {points.dtype}" if isinstance(points, Tensor) else type(points).__name__
         raise OptionError(
-            f"check needs a floating tensor of data points, the batch first: 8 or more, with 128 numbers, got {came}"
+            f"check needs 8 data points or more, of 128 numbers, in a floating tensor, batch first, got {came}"
         )
     event = max(1, math.prod(points.shape[1:]))
     count = max(4, min(len(points), ROWS // event))
