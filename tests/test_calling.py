@@ -261,6 +261,8 @@ def test_latents_that_cannot_be_are_named():
     with pytest.raises(NonFiniteError, match="decoder .* sample 1 first, 1 of 3"):
         run(spoiled)
     assert run(spoiled, on_nonfinite="mark").finite.tolist() == [True, False, True]
+    with pytest.raises(OptionError, match="torchdiff.Latent of the decoder, got int"):
+        wrap(eps, "eps", latent=3)
     for words in ({"decode": 3}, {"decode": decoder, "encode": 3}, {"decode": decoder, "batch": 0}):
         with pytest.raises(OptionError, match="got"):
             Latent(**words)
