@@ -10,8 +10,11 @@ from scipy.linalg import expm
 
 import torchdiff
 from torchdiff import gaussian
+from torchdiff.blocks import Mat
 from torchdiff.errors import IncompatibleError
+from torchdiff.registry import SDES
 from torchdiff.sde import MatrixSDE
+from torchdiff.solvers.sscs import reversed_kernel
 
 GAMMA, XI = 2.0 * math.sqrt(2.0), 3.0 * math.sqrt(3.0)
 
@@ -110,3 +113,43 @@ def test_sscs_says_what_it_cannot_do():
     for sde, says in (("vp", "more than one block"), (moving, "a prior that the SDE leaves as it is")):
         with pytest.raises(IncompatibleError, match=says):
             torchdiff.plan(sde, "sscs", steps=4)
+
+
+@pytest.mark.parametrize("spec", ["cld", "cld:mass=0.4", "cld:beta=0.1,slope=6.9"])
+def test_the_reverse_of_cld_is_its_flipped_kernel(spec):
+    """reversed_kernel is J E J, J L with J = diag(1, -1): each entry to 1e-13 relatively, spans of 1e-8 included.
+
+    1e-13: 30 (the condition up to which E is inverted) times some 10 roundings of 1e-16.
+    """
+    sde, flip = SDES.get(spec), Mat.diag(1.0, -1.0)
+    for span in (1e-8, 1e-4, 0.03, 0.6):
+        forward, spread = sde.transition(0.2, 0.2 + span)
+        mean, factor = reversed_kernel(forward, spread, sde.prior(0.2))
+        np.testing.assert_allclose(mean, flip @ forward @ flip, rtol=1e-13, atol=1e-16)
+        np.testing.assert_allclose(factor, flip @ spread, rtol=1e-13, atol=0.0)
+
+
+@pytest.mark.parametrize("solver", ["euler_maruyama", "ode", "sscs"])
+@pytest.mark.parametrize(("driving", "says"), [((1.0, 2.0), "1 and 2 of 2 blocks"), ((1.0, 0.0), "drives 1 of 2")])
+def test_noise_drives_the_last_block_alone(solver, driving, says):
+    """A network tells the score of the last block, so other driven blocks are refused, not sampled with score 0."""
+    # each row is stationary by itself or by the other's friction: sscs too gets as far as the noise
+    sde = MatrixSDE(
+        lambda t: [[-0.5 * driving[0] ** 2, 1.0], [-1.0, -0.5 * driving[1] ** 2]],
+        lambda t: [[driving[0], 0.0], [0.0, driving[1]]],
+    )
+    with pytest.raises(IncompatibleError, match=says):
+        torchdiff.plan(sde, solver, steps=4)
+
+
+@pytest.mark.parametrize("friction", [2.0, 4.0, 10.0])
+def test_the_reverse_of_any_span_leaves_the_stationary_law(friction):
+    """M M^T + L L^T = 1 from spans of 1e-6 to some where E is singular to all digits: to 1e-11 of 1."""
+    rows, noise = [[0.0, 1.0], [-1.0, -friction]], [[0.0, 0.0], [0.0, math.sqrt(2.0 * friction)]]
+    sde = MatrixSDE(lambda t: rows, lambda t: noise, start=(1.0,), t_max=10.0)
+    for span in (1e-6, 0.01, 0.5, 1.0, 2.0, 5.0, 9.9):
+        mean, factor = map(np.array, reversed_kernel(*sde.transition(0.05, 0.05 + span), sde.prior(1.0)))
+        exact = expm(np.array(rows) * span)
+        np.testing.assert_allclose(mean, exact.T, rtol=0.0, atol=1e-12)  # the solver's tolerance is 1e-13
+        # 30 times the solver's tolerance where E is inverted
+        np.testing.assert_allclose(factor @ factor.T, np.eye(2) - exact.T @ exact, rtol=0.0, atol=1e-11)

@@ -111,6 +111,21 @@ def check_fit(solver: Solver, sde: LinearSDE) -> None:
             raise IncompatibleError(
                 f"solver {part!r} needs {missing}, got {sde!r}; solvers for it: {', '.join(fitting(sde))}"
             )
+    driven = driven_blocks(sde)
+    if driven not in ([], [sde.blocks]):
+        raise IncompatibleError(
+            f"noise must drive the last block alone, whose score is all that a network tells; in {sde!r} it drives "
+            f"{' and '.join(map(str, driven))} of {sde.blocks} blocks. Put the one that it drives last, or simulate it "
+            f"forward, which needs no network"
+        )
+
+
+def driven_blocks(sde: LinearSDE) -> list[int]:
+    """The blocks, counted from 1, that noise drives at t_min, t_max or between them; [1] of a single one."""
+    if sde.blocks == 1:
+        return [1]
+    noises = [sde.noise(t) for t in (sde.t_min, 0.5 * (sde.t_min + sde.t_max), sde.t_max)]
+    return [i + 1 for i in range(sde.blocks) if any(value != 0.0 for noise in noises for value in noise[i])]
 
 
 def fitting(sde: LinearSDE) -> list[str]:

@@ -10,6 +10,8 @@ from torchdiff.registry import SOLVERS
 from torchdiff.sde.base import Level, LinearSDE, stays
 from torchdiff.solvers.base import AffineSolver, Noise, Predict, Span
 
+CONDITION = 30.0  # of a map whose inverse is used: it multiplies the error of E; beyond it 1 - E^T E is not small
+
 
 @SOLVERS.register("sscs")
 @dataclass(frozen=True)
@@ -53,17 +55,30 @@ class SSCS(AffineSolver):
 
 
 def reversed_kernel(mean: Mat, factor: Mat, prior: Mat) -> tuple[Mat, Mat]:
-    """Mean map and Cholesky factor of the time-reversed process of the stationary law N(0, S), S = prior prior^T.
+    """Mean map and lower factor of the covariance of the time-reversed process of the stationary law N(0, S).
 
-    In coordinates in which S is 1, the forward map E and covariance Q = 1 - E E^T become E^T and 1 - E^T E = E^-1 Q E,
-    which loses no digits where the span is short.
+    S = prior prior^T. In coordinates in which it is 1, the forward map E and covariance Q = 1 - E E^T become E^T and
+    1 - E^T E. Over a short span that is E^-1 Q E, which loses no digits; over a long one, where E is nearly singular
+    and E^T E small, the difference. The normals' signs alternate as time reversal has them, block by block: for CLD the
+    pair is J E J, J L with J = diag(1, -1).
     """
-    back = _inverse(prior)
+    back, one = _inverse(prior), Mat.diag(*[1.0] * len(prior))
     white, spread = back @ mean @ prior, back @ factor
-    cov = white.solve(spread @ spread.T @ white)
+    try:
+        inverse = _inverse(white)
+        short = _size(white) * _size(inverse) < CONDITION
+    except ZeroDivisionError:
+        inverse, short = one, False
+    cov = inverse @ spread @ spread.T @ white if short else one - white.T @ white
     cov = prior @ ((cov + cov.T) * 0.5) @ prior.T
-    return prior @ white.T @ back, cov.cholesky()
+    signs = Mat.diag(*((-1.0) ** i for i in range(len(prior))))
+    return prior @ white.T @ back, cov.cholesky() @ signs
 
 
 def _inverse(matrix: Mat) -> Mat:
     return matrix.solve(Mat.diag(*[1.0] * len(matrix)))
+
+
+def _size(matrix: Mat) -> float:
+    """The largest absolute row sum."""
+    return max(sum(map(abs, row)) for row in matrix)
