@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from torchdiff.sde import CLD, VE, VP
+from torchdiff.sde import CLD, VE, VP, Cosine, SubVP
 
 # 16 digits, by mpmath: t -> alpha, sigma, half_log_snr of VP with beta from 0.1 to 20
 VP_TABLE = {
@@ -14,6 +14,14 @@ VP_TABLE = {
     0.1: (0.9467217988205981, 0.3220525355247045, 1.078290592942433),
     0.5: (0.2811828807967524, 0.9596542020680362, -1.227567734410787),
     1.0: (0.006571586494929615, 0.9999784068923387, -5.024978406659204),
+}
+# t -> sigma, g^2 of sub-VP with beta from 0.1 to 20
+SUB_VP_TABLE = {
+    0.001: (0.0001099439557202749, 2.636311126968133e-5),
+    0.01: (0.001993011310198551, 0.001190633107368042),
+    0.1: (0.103717835637891, 0.4110576090589206),
+    0.5: (0.9209361875468393, 9.987176581281733),
+    1.0: (0.9999568142509397, 19.99999996269982),
 }
 # t -> sigma, g of VE from 0.01 to 50
 VE_TABLE = {
@@ -66,6 +74,33 @@ def test_vp_levels_are_the_table(t):
     """alpha, sigma and log(alpha / sigma) of VP are the 16-digit values."""
     level = VP().level(t)
     same((level.alpha, level.sigma, level.half_log_snr), VP_TABLE[t])
+
+
+@pytest.mark.parametrize("t", SUB_VP_TABLE)
+def test_sub_vp_levels_are_the_table(t):
+    """alpha, sigma and g^2 of sub-VP are the 16-digit values; alpha is VP's."""
+    sde = SubVP()
+    same((sde.level(t).alpha, sde.level(t).sigma, sde.noise(t)[0][0] ** 2), (VP_TABLE[t][0], *SUB_VP_TABLE[t]))
+
+
+@pytest.mark.parametrize("t", [1e-8, 1e-3, 0.4, 0.9, 0.999, 1.0 - 1e-7])
+def test_cosine_keeps_its_digits_at_both_ends(t):
+    """alpha, sigma, F and transitions agree with 50-digit arithmetic from 1e-8 of t = 0 to 1e-7 of alpha = 0."""
+    sde = Cosine(t_max=1.0)
+    with mpmath.workdps(50):
+        pace = mpmath.pi / 2 / (1 + mpmath.mpf(sde.s))
+
+        def alpha(t):
+            return mpmath.cos((mpmath.mpf(t) + sde.s) * pace) / mpmath.cos(sde.s * pace)
+
+        same(sde.level(t)[1:], (float(alpha(t)), float(mpmath.sqrt(1 - alpha(t) ** 2))))
+        same(sde.drift(t)[0][0], float(-pace * mpmath.tan((mpmath.mpf(t) + sde.s) * pace)))
+        for end in (t + 1e-9, 0.5 * (t + 1.0), 1.0):
+            mean, factor = sde.transition(t, end)
+            wanted = alpha(end) / alpha(t)
+            same(factor[0][0], float(mpmath.sqrt(1 - wanted**2)))
+            # at t = 1 the mean is 0, and the digits of cos(pi / 2) are those of pi
+            assert mean[0][0] == pytest.approx(float(wanted), rel=RELATIVE, abs=1e-40)
 
 
 @pytest.mark.parametrize("t", VE_TABLE)

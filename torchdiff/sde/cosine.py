@@ -88,8 +88,10 @@ class Cosine(ScalarSDE):
         if start == 1.0:
             raise IncompatibleError(f"no transition of {self!r} starts at t = 1, where alpha = 0")
         # 1 - mean^2 = (cos^2 a - cos^2 a') / cos^2 a, and cos^2 a - cos^2 a' = sin(a + a') sin(a' - a)
+        # sin(a + a') by the angle that is small: near t = 1 it is pi - (a + a'), what is left of both
         before, after = self.left(start), self.left(end)
-        lost = math.sin(2.0 * self.first + self.pace * (start + end)) * math.sin(self.pace * (end - start))
+        both = 2.0 * self.first + self.pace * (start + end) if start + end < 1.0 else before + after
+        lost = math.sin(both) * math.sin(self.pace * (end - start))
         return Mat([[math.sin(after) / math.sin(before)]]), Mat([[math.sqrt(lost) / math.sin(before)]])
 
     def prior(self, t: float) -> Mat:
