@@ -191,7 +191,7 @@ import sys
 import torchdiff, torchdiff.sde, torchdiff.solvers, torchdiff.grids, torchdiff.form, torchdiff.trace, torchdiff.planner
 names = torchdiff.list_sdes() + torchdiff.list_solvers() + torchdiff.list_grids()
 assert {"vp", "cld", "ddim", "karras"} <= set(names), names
-for sde, solver in (("vp", "dpmpp_2m"), ("cld", "sscs"), ("flow", "ode")):
+for sde, solver in (("vp", "dpmpp_2m"), ("cld", "sscs"), ("flow", "ode"), ("ddpm", "dpmpp_2m"), ("cosine", "ddim")):
     str(torchdiff.plan(sde, solver, steps=5))
     torchdiff.plan(sde, solver, steps=5).to_json()
 loaded = {"torch", "numpy", "scipy"} & set(sys.modules)

@@ -24,6 +24,8 @@ from torchdiff.testing import linear
 RANGES = {
     "vp": ((1.0, 0.05), (0.5, 0.05)),
     "sub_vp": ((1.0, 0.05), (0.5, 0.05)),
+    # a table and the curve through it: as smooth as vp above its first fifty knots
+    "ddpm": ((1.0, 0.05), (0.5, 0.05)),
     "ve": ((1.0, 0.4), (0.7, 0.4)),
     "flow": ((0.98, 0.1), (0.5, 0.1)),
     "cld": ((1.0, 0.1), (0.5, 0.1)),
