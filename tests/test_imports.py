@@ -23,6 +23,7 @@ LAYERS = (
     ("calling",),
     ("conventions", "conventions.*", "latent"),
     ("sde.linear_beta", "sde.spline", "sde.numeric"),
+    ("sde.moments",),
     ("sde.*", "grids", "denoiser", "noise", "draws", "guard", "adaptive"),
     ("predict", "interop", "interop.torchsde", "general"),
     ("jacobians",),
@@ -173,7 +174,7 @@ WITH_TORCH = (
     *("calling", "energy", "latent"),
 )
 # processes given by a user's functions: SciPy solves them when they are first asked for a number
-WITH_SCIPY = ("sde.numeric", "sde.matrix")
+WITH_SCIPY = ("sde.numeric", "sde.moments", "sde.matrix")
 
 
 @pytest.mark.parametrize("name", sorted(n for n in MODULES if (layer(n) or 0) <= layer("planner")))

@@ -11,7 +11,8 @@ from typing import Any
 from torchdiff.blocks import Mat
 from torchdiff.errors import OptionError, shown
 from torchdiff.sde.base import Level, LinearSDE, stays
-from torchdiff.sde.numeric import number, solve
+from torchdiff.sde.moments import Kernel, Table, kernel
+from torchdiff.sde.numeric import number
 
 Rows = Callable[[float], Sequence[Sequence[float]]]
 
@@ -26,8 +27,8 @@ class MatrixSDE(LinearSDE):
     first block; the others start from N(0, start), start: n - 1 variances (0, from rest, by default) that the level
     integrates out. A network for it predicts "score" or "eps" of the last block, so noise must drive that block only,
     where one is used. Sampling starts from the stationary law where F and G have one, the same at all times; else from
-    the law of the noise at that time. Solved once with dense output (SciPy, relative tolerance 1e-13); a transition is
-    solved by itself.
+    the law of the noise at that time. Levels are read from a table that is solved once; a transition is solved by
+    itself (SciPy, relative tolerance 1e-13).
     Raises OptionError for rows of another number or length, and values that are not finite.
     Source: Saerkkae & Solin 2019, Applied Stochastic Differential Equations, eqs. 6.2 and 6.20.
     """
@@ -67,24 +68,12 @@ class MatrixSDE(LinearSDE):
     def noise(self, t: float) -> Mat:
         return self._rows(self.noise_of(self.check_time(t)), "G(t)", t)
 
-    def _solve(self, start: float, end: float, dense: bool = False) -> Any:
-        """The mean map from `start` and the covariance of the noise since then, as one vector of 2 n^2 numbers."""
+    def _matrices(self, t: float) -> tuple[Any, Any]:
+        """F and G G^T as arrays."""
         import numpy as np
 
-        n = self.blocks
-
-        def rule(t: float, y: Any) -> Any:
-            drift, noise = np.array(self.drift(min(t, self.t_max))), np.array(self.noise(min(t, self.t_max)))
-            mean, grown = y.reshape(2, n, n)
-            along = drift @ grown
-            return np.concatenate([(drift @ mean).ravel(), (along + along.T + noise @ noise.T).ravel()])
-
-        first = np.concatenate([np.eye(n).ravel(), np.zeros(n * n)])
-        return solve(rule, start, end, first, "F(t), G(t)", dense)
-
-    def _kernel(self, y: Any) -> tuple[Mat, Mat]:
-        mean, cov = y.reshape(2, self.blocks, self.blocks)
-        return Mat(mean.tolist()), Mat(cov.tolist()).cholesky()
+        drift, noise = np.array(self.drift(t)), np.array(self.noise(t))
+        return drift, noise @ noise.T
 
     def _spread(self, mean: Mat, factor: Mat) -> Mat:
         """The factor with the initial law of the other blocks added, by rotations: squares lose half the digits."""
@@ -101,17 +90,17 @@ class MatrixSDE(LinearSDE):
         return Mat.diag(*[1.0] * self.blocks), Mat([[0.0] * self.blocks] * self.blocks)
 
     @functools.cached_property
-    def _marginal(self) -> Any:
-        return self._solve(0.0, self.t_max, dense=True).sol
+    def _table(self) -> Table:
+        return Table(self._matrices, self.t_max)
 
     def level(self, t: float) -> Level:
         t = self.check_time(t)
-        mean, factor = self._kernel(self._marginal(t)) if t > 0.0 else self._none
+        mean, factor = _factored(self._table.at(t)) if t > 0.0 else self._none
         return Level(t, mean, self._spread(mean, factor))
 
     def transition(self, start: float, end: float) -> tuple[Mat, Mat]:
         self.check_span(start, end)
-        return self._kernel(self._solve(start, end).y[:, -1]) if start < end else self._none
+        return _factored(kernel(self._matrices, start, end)) if start < end else self._none
 
     @functools.cached_property
     def _stationary(self) -> Mat | None:
@@ -130,3 +119,7 @@ class MatrixSDE(LinearSDE):
     def prior(self, t: float) -> Mat:
         level = self.level(t)
         return level.sigma if self._stationary is None else self._stationary
+
+
+def _factored(found: Kernel) -> tuple[Mat, Mat]:
+    return Mat(found.mean.tolist()), Mat(found.cov.tolist()).cholesky()

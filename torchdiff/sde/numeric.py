@@ -24,16 +24,27 @@ Function = Callable[[float], float]
 
 
 def solve(
-    rule: Callable[[float, Any], Any], start: float, end: float, first: Any, what: str, dense: bool = False
+    rule: Callable[[float, Any], Any],
+    start: float,
+    end: float,
+    first: Any,
+    what: str,
+    dense: bool = False,
+    floor: Any = TINY,
+    longest: float | None = None,
 ) -> Any:
-    """SciPy's solution of y' = rule(t, y) from y(start) = first. OptionError, naming `what`, where there is none."""
+    """SciPy's solution of y' = rule(t, y) from y(start) = first, by steps of `longest` at most.
+
+    floor: absolute tolerance, one or one for each entry. OptionError, naming `what`, where there is no solution.
+    """
     import numpy as np
     from scipy.integrate import solve_ivp
 
     with np.errstate(all="ignore"):
-        step = (end - start) / 128 if dense else np.inf  # the dense output is of order 7, the steps are of order 8
+        if longest is None:
+            longest = (end - start) / 128 if dense else np.inf  # the dense output is of order 7, the steps of order 8
         found = solve_ivp(
-            rule, (start, end), first, method="DOP853", rtol=RTOL, atol=TINY, dense_output=dense, max_step=step
+            rule, (start, end), first, method="DOP853", rtol=RTOL, atol=floor, dense_output=dense, max_step=longest
         )
     if not found.success or not np.all(np.isfinite(found.y)):
         raise OptionError(f"{what} cannot be integrated over [{start:g}, {end:g}]: {found.message}")
