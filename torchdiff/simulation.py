@@ -87,7 +87,8 @@ def simulate(
     how = scheme(("exact" if type(equation) is Linear else "euler_maruyama") if method is None else method)
     how.check(equation)
     ends = _times(times, equation)
-    grid, every = _grid(ends, _steps(steps, how)), _steps(steps, how)
+    every = _steps(steps, how)
+    grid = _grid(ends, every)
     if on_nonfinite not in ("raise", "mark"):
         raise OptionError(f"on_nonfinite is 'raise' or 'mark', got {on_nonfinite!r}")
     first_index, seed = inputs.index(first_index), fresh_seed() if seed is None else seed

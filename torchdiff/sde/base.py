@@ -161,3 +161,13 @@ def stays(sde: LinearSDE, law: Mat, t: float) -> bool:
     change = along + along.T + fresh
     scale = max(abs(v) for part in (along, fresh) for row in part for v in row)
     return max(abs(v) for row in change for v in row) <= 1e-9 * scale
+
+
+def unit_level(half_log_snr: float) -> tuple[float, float, float]:
+    """alpha, sigma and -2 log alpha of the level with alpha^2 + sigma^2 = 1 and this log(alpha / sigma)."""
+    # exponentials of negative numbers only, so that neither end overflows
+    odds = math.exp(-2.0 * abs(half_log_snr))  # the lesser of alpha^2 and sigma^2, over the greater
+    more = 1.0 / math.sqrt(1.0 + odds)
+    less = math.exp(-abs(half_log_snr)) * more
+    alpha, sigma = (more, less) if half_log_snr > 0.0 else (less, more)
+    return alpha, sigma, math.log1p(odds) + max(0.0, -2.0 * half_log_snr)

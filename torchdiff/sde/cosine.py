@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torchdiff.blocks import Mat
 from torchdiff.errors import IncompatibleError, OptionError
 from torchdiff.registry import SDES
-from torchdiff.sde.base import Level, ScalarSDE
+from torchdiff.sde.base import Level, ScalarSDE, unit_level
 
 
 @SDES.register("cosine")
@@ -63,10 +63,7 @@ class Cosine(ScalarSDE):
         return falling, rising
 
     def at(self, half_log_snr: float) -> Level:
-        odds = math.exp(-2.0 * abs(half_log_snr))  # the lesser of alpha^2 and sigma^2, over the greater
-        more = 1.0 / math.sqrt(1.0 + odds)
-        less = math.exp(-abs(half_log_snr)) * more
-        alpha, sigma = (more, less) if half_log_snr > 0.0 else (less, more)
+        alpha, sigma, _ = unit_level(half_log_snr)
         cos0, sin0 = math.cos(self.first), math.sin(self.first)
         cos1, sin1 = alpha * cos0, math.hypot(sin0, sigma * cos0)
         # sin(a - a(0)) by (sin^2 a - sin^2 a(0)) / (sin a cos a(0) + cos a sin a(0)): relative accuracy near t = 0

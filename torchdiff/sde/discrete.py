@@ -11,7 +11,7 @@ from typing import NamedTuple
 from torchdiff.blocks import Mat
 from torchdiff.errors import IncompatibleError, OptionError, shown
 from torchdiff.registry import SDES
-from torchdiff.sde.base import Level, ScalarSDE
+from torchdiff.sde.base import Level, ScalarSDE, unit_level
 from torchdiff.sde.spline import Spline
 
 # schedule -> the first and the last beta, by default
@@ -92,8 +92,7 @@ class DiscreteVP(ScalarSDE):
         value = spline.value(t)
         if offset == 0.0:
             return math.exp(value)
-        # the same number from above and from below: alpha = 0 at t = 1, so that its digits are those of what is left
-        # there
+        # one number from above and from below: near alpha = 0 at t = 1 its digits are those of what is left
         near = value > 0.5 * spline.values[-1]
         return 1.0 + (1.0 + offset) * math.expm1(value) if near else offset * math.expm1(-spline.change(t, 1.0))
 
@@ -109,13 +108,10 @@ class DiscreteVP(ScalarSDE):
         return falling, -self.alpha(t) * falling / sigma if sigma > 0.0 else math.inf
 
     def at(self, half_log_snr: float) -> Level:
-        odds = math.exp(-2.0 * abs(half_log_snr))  # the lesser of alpha^2 and sigma^2, over the greater
-        more = 1.0 / math.sqrt(1.0 + odds)
-        less = math.exp(-abs(half_log_snr)) * more
-        alpha, sigma = (more, less) if half_log_snr > 0.0 else (less, more)
+        alpha, sigma, clock = unit_level(half_log_snr)
         _, offset, spline = self.table
         if offset == 0.0:
-            value = -0.5 * (math.log1p(odds) + max(0.0, -2.0 * half_log_snr))  # log alpha
+            value = -0.5 * clock  # log alpha
         elif alpha > 0.5:
             value = math.log1p(-sigma * sigma / ((1.0 + alpha) * (1.0 + offset)))
         else:
@@ -187,9 +183,8 @@ def _table(
         top = math.log1p(offset)
         logs = [0.0, *(log + math.log(scale) - top for log in logs[1:])]
     spline = Spline(logs)
-    if (
-        not spline.falls
-    ):  # betas that grow several-fold at once make it start upwards: half the first rise per step holds it
+    if not spline.falls:
+        # betas that grow several-fold at once make it start upwards: a slope of half the first rise holds it
         spline = Spline(logs, first=0.5)
     if not spline.falls:
         raise OptionError(

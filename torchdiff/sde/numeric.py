@@ -296,7 +296,7 @@ class MarginalSDE(Numeric):
 
     def noise(self, t: float) -> Mat:
         rate, sigma = self.drift(t)[0][0], self.sigma(t)
-        squared = 2.0 * sigma * (self.rates(t)[1] - sigma * rate)
+        squared = 2.0 * sigma * (self._sigma_rate(t) - sigma * rate)
         if not squared >= 0.0:
             raise IncompatibleError(
                 f"alpha / sigma rises at t = {t:g}: no SDE has these marginals (g^2 = {squared:.3g})"

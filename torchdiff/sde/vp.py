@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torchdiff.blocks import Mat
 from torchdiff.registry import SDES
-from torchdiff.sde.base import Level
+from torchdiff.sde.base import Level, unit_level
 from torchdiff.sde.linear_beta import LinearBeta
 
 
@@ -35,12 +35,7 @@ class VP(LinearBeta):
         return -half * alpha, half * alpha * alpha / sigma if sigma > 0.0 else math.inf
 
     def at(self, half_log_snr: float) -> Level:
-        # one exponential of a negative number, so that neither end overflows
-        odds = math.exp(-2.0 * abs(half_log_snr))  # the lesser of alpha^2 and sigma^2, over the greater
-        more = 1.0 / math.sqrt(1.0 + odds)
-        less = math.exp(-abs(half_log_snr)) * more
-        alpha, sigma = (more, less) if half_log_snr > 0.0 else (less, more)
-        clock = math.log1p(odds) + max(0.0, -2.0 * half_log_snr)  # e^B = 1 / alpha^2
+        alpha, sigma, clock = unit_level(half_log_snr)  # e^B = 1 / alpha^2
         return Level(self.settle(self.time_at(clock), half_log_snr), alpha, sigma)
 
     def drift(self, t: float) -> Mat:
