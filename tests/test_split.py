@@ -62,7 +62,7 @@ def on_tensors(plan: Plan, dtype: torch.dtype) -> list[torch.Tensor]:
 
 @dataclass(frozen=True)
 class Many(LinearSDE):
-    """n blocks that forget alike and lean on their neighbour: dx_i = (x_{i+1} / 2 - x_i) dt + G dw, G dense below."""
+    """n blocks that forget alike and lean on their neighbour: dx_i = (x_{i+1} / 2 - x_i) dt, and 0.4 dw on the last."""
 
     n: int = 11
     t_min: float = 0.01
@@ -81,7 +81,7 @@ class Many(LinearSDE):
         return Mat([[-1.0 if i == j else 0.5 * (j == i + 1) for j in range(self.n)] for i in range(self.n)])
 
     def noise(self, t):
-        return Mat([[0.1 + 0.3 * (i == j) if j <= i else 0.0 for j in range(self.n)] for i in range(self.n)])
+        return Mat([[0.4 * (i == j == self.n - 1) for j in range(self.n)] for i in range(self.n)])
 
     def transition(self, start, end):
         raise NotImplementedError
