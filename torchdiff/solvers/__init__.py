@@ -4,7 +4,8 @@ from torchdiff.solvers.base import AffineSolver, Carry, Solver, Span
 from torchdiff.solvers.chain import ALD, Chain, Langevin, PredictorCorrector
 from torchdiff.solvers.ddim import DDIM, DDPM
 from torchdiff.solvers.denoise import Denoise
-from torchdiff.solvers.dpmpp import DPMpp2M
+from torchdiff.solvers.dpmpp import DPMpp2M, DPMpp2S, DPMpp3M, DPMpp3S
+from torchdiff.solvers.dpmpp_sde import SEEDS2, SEEDS3, DPMpp1SDE, DPMpp2MSDE, DPMpp3MSDE
 from torchdiff.solvers.euler_maruyama import EulerMaruyama
 from torchdiff.solvers.flow_ode import ODE, Heun
 from torchdiff.solvers.reverse_diffusion import Ancestral, ReverseDiffusion

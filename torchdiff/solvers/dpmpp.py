@@ -1,4 +1,4 @@
-"""DPM-Solver++: exponential multistep in log-SNR on the data prediction."""
+"""DPM-Solver++: exponential integrators in log-SNR on the data prediction, without noise."""
 
 from __future__ import annotations
 
@@ -6,9 +6,19 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from torchdiff.errors import OptionError
 from torchdiff.registry import SOLVERS
 from torchdiff.sde.base import LinearSDE, ScalarSDE
 from torchdiff.solvers.base import AffineSolver, Carry, Noise, Predict, Span
+from torchdiff.solvers.exponential import (
+    between,
+    check_compat,
+    check_start,
+    check_variant,
+    data_step,
+    halved_step,
+    rise,
+)
 
 
 @SOLVERS.register("dpmpp_2m")
@@ -35,10 +45,120 @@ class DPMpp2M(AffineSolver):
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
         cur, nxt = span.cur, span.nxt
         x0 = predict(x, cur).x0
-        h = nxt.half_log_snr - cur.half_log_snr
+        h = rise(cur, nxt)
         d = x0
         if span.past and nxt.sigma > 0.0:
             old, x0_old = span.past[0]
-            r = (cur.half_log_snr - old.half_log_snr) / h
+            r = rise(old, cur) / h
             d = (1.0 + 0.5 / r) * x0 - (0.5 / r) * x0_old
         return Carry((nxt.sigma / cur.sigma) * x - (nxt.alpha * math.expm1(-h)) * d, (cur, x0))
+
+
+@dataclass(frozen=True)
+class _SingleStep(AffineSolver):
+    """What the methods without a past share: scalar levels and no noise."""
+
+    accepts: ClassVar[type[LinearSDE]] = ScalarSDE
+
+    @property
+    def deterministic(self) -> bool:
+        return True
+
+
+@SOLVERS.register("dpmpp_2s")
+@dataclass(frozen=True)
+class DPMpp2S(_SingleStep):
+    """DPM-Solver++(2S): second order, two network calls a step, the second at the fraction r of the way in log-SNR.
+
+        x_nxt = sigma_nxt / sigma_cur x - alpha_nxt (e^{-h} - 1) d,   d = (1 - 1 / 2r) x0 + x0_r / 2r     "midpoint"
+
+    variant "taylor" integrates the line through the two predictions exactly, x0 + (x0_r - x0) u / (r h).
+    Raises OptionError for r outside (0, 1] and another variant.
+    Source: Lu et al. 2022, arXiv:2211.01095, algorithm 1.
+    """
+
+    r: float = 0.5
+    variant: str = "midpoint"
+    order: ClassVar[float] = 2.0
+    calls: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        check_variant("dpmpp_2s", self.variant)
+        if not 0.0 < self.r <= 1.0:
+            raise OptionError(f"dpmpp_2s: r must lie in (0, 1], got {self.r!r}")
+
+    def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
+        return second_order(x, span, predict, self.r, self.variant)[0]
+
+
+def second_order(x: Any, span: Span, predict: Predict, r: float, variant: str) -> tuple[Any, Any]:
+    """(x at nxt, x0 at cur) by a single step of second order."""
+    cur, nxt, middle = span.cur, span.nxt, between(span, r)
+    x0 = predict(x, cur).x0
+    ahead = predict(data_step(x, cur, middle, [(cur, x0)]), middle).x0
+    if variant == "taylor":
+        return data_step(x, cur, nxt, [(cur, x0), (middle, ahead)]), x0
+    return data_step(x, cur, nxt, [(cur, (1.0 - 0.5 / r) * x0 + (0.5 / r) * ahead)]), x0
+
+
+@SOLVERS.register("dpmpp_3s")
+@dataclass(frozen=True)
+class DPMpp3S(_SingleStep):
+    """DPM-Solver++(3S): third order, three network calls a step, at 0, 1/3 and 2/3 of the way in log-SNR.
+
+    Each stage integrates the polynomial through predictions exactly: x_1/3 from x0, x_2/3 from x0 and x0_1/3, x_nxt from
+    x0 and x0_2/3, whose second difference vanishes at 2/3 to the order of the method.
+    Source: Lu et al. 2022, arXiv:2206.00927, algorithm 2, on the data prediction (arXiv:2211.01095, appendix).
+    """
+
+    order: ClassVar[float] = 3.0
+    calls: ClassVar[int] = 3
+
+    def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
+        cur, nxt, third, late = span.cur, span.nxt, between(span, 1.0 / 3.0), between(span, 2.0 / 3.0)
+        x0 = predict(x, cur).x0
+        first = predict(data_step(x, cur, third, [(cur, x0)]), third).x0
+        second = predict(data_step(x, cur, late, [(cur, x0), (third, first)]), late).x0
+        return data_step(x, cur, nxt, [(cur, x0), (late, second)])
+
+
+@SOLVERS.register("dpmpp_3m")
+@dataclass(frozen=True)
+class DPMpp3M(AffineSolver):
+    """DPM-Solver++(3M): exponential Adams-Bashforth of third order, one network call a step.
+
+        x_nxt = sigma_nxt / sigma_cur x + alpha_nxt (M_0 x0 + M_1 D_1 + M_2 D_2 / 2),   M_k = int_0^1 h e^{-h(1 - v)} v^k dv
+        x0 + D_1 v + D_2 v^2 / 2 is the parabola through the last three predictions, v = u / h
+
+    start: "lower" takes DDIM and 2M in the first steps, and with them the order is 2; "single" takes one second-order
+    single step first, one more call, and keeps order 3. compat: "diffusers" or "k_diffusion" halve D_2 as their code
+    does, which is of second order; None is right.
+    Raises OptionError for another start or compat.
+    Source: Lu et al. 2022, arXiv:2211.01095, with the second divided difference doubled (the paper's code lacks the 2).
+    """
+
+    start: str = "lower"
+    compat: str | None = None
+    memory: ClassVar[int] = 2
+    accepts: ClassVar[type[LinearSDE]] = ScalarSDE
+
+    def __post_init__(self) -> None:
+        check_start("dpmpp_3m", self.start)
+        check_compat("dpmpp_3m", self.compat)
+
+    @property
+    def order(self) -> float:  # type: ignore[override]
+        return 3.0 if self.start == "single" and self.compat is None else 2.0
+
+    @property
+    def deterministic(self) -> bool:
+        return True
+
+    def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
+        if not span.past and self.start == "single":
+            moved, x0 = second_order(x, span, predict, 0.5, "taylor")
+            return Carry(moved, (span.cur, x0))
+        x0 = predict(x, span.cur).x0
+        nodes = [(span.cur, x0), *span.past]
+        formula = data_step if len(nodes) < 3 or self.compat is None else halved_step
+        return Carry(formula(x, span.cur, span.nxt, nodes), (span.cur, x0))

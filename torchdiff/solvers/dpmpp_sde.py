@@ -1,0 +1,179 @@
+"""SDE-DPM-Solver++: exponential integrators in log-SNR on the data prediction, with noise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torchdiff.errors import OptionError
+from torchdiff.registry import SOLVERS
+from torchdiff.sde.base import LinearSDE, ScalarSDE
+from torchdiff.solvers.base import AffineSolver, Carry, Noise, Predict, Span
+from torchdiff.solvers.exponential import (
+    between,
+    check_amount,
+    check_compat,
+    check_variant,
+    data_step,
+    halved_step,
+    rise,
+    spread,
+)
+
+
+@dataclass(frozen=True)
+class _Stochastic(AffineSolver):
+    """eta of the family: the noise of the reverse SDE times sqrt(eta); 0 is the probability flow, 1 the reverse SDE."""
+
+    eta: float = 1.0
+    accepts: ClassVar[type[LinearSDE]] = ScalarSDE
+
+    def __post_init__(self) -> None:
+        check_amount(type(self).__name__, "eta", self.eta)
+
+    @property
+    def deterministic(self) -> bool:
+        return self.eta == 0.0
+
+    def refresh(self, x: Any, span: Span, noise: Noise) -> Any:
+        """x with the noise of the step."""
+        return x if self.eta == 0.0 else x + spread(span.cur, span.nxt, self.eta) * noise(span.cur, span.nxt)
+
+
+@SOLVERS.register("dpmpp_1_sde")
+@dataclass(frozen=True)
+class DPMpp1SDE(_Stochastic):
+    """SDE-DPM-Solver++(1): exponential Euler on the reverse SDE.
+
+        x_nxt = sigma_nxt / sigma_cur e^{-eta h} x + alpha_nxt (1 - e^{-(1 + eta) h}) x0 + sigma_nxt sqrt(1 - e^{-2 eta h}) z
+
+    eta = 1 is DDPM's step. Its eta multiplies the squared noise, as k-diffusion's: DDIM's eta is (with e for this one)
+    sqrt((1 - e^{-2 e h}) / (1 - e^{-2h})).
+    Source: Lu et al. 2022, arXiv:2211.01095, eq. 18; eta as in k-diffusion.
+    """
+
+    order: ClassVar[float] = 1.0
+
+    def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
+        x0 = predict(x, span.cur).x0
+        return self.refresh(data_step(x, span.cur, span.nxt, [(span.cur, x0)], self.eta), span, noise)
+
+
+@SOLVERS.register("dpmpp_2m_sde")
+@dataclass(frozen=True)
+class DPMpp2MSDE(_Stochastic):
+    """SDE-DPM-Solver++(2M): weak order 2 with one network call a step.
+
+        the mean of dpmpp_1_sde with d for x0,   d = x0 + (x0 - x0_old) / (2r),   r = h_old / h     "midpoint"
+
+    variant "taylor" integrates the line through the two predictions exactly. The first step is dpmpp_1_sde's.
+    Raises OptionError for eta < 0 and another variant.
+    Source: Lu et al. 2022, arXiv:2211.01095, eq. 19.
+    """
+
+    variant: str = "midpoint"
+    order: ClassVar[float] = 2.0
+    memory: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_variant("dpmpp_2m_sde", self.variant)
+
+    def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
+        cur, nxt = span.cur, span.nxt
+        x0 = predict(x, cur).x0
+        nodes = [(cur, x0), *span.past]
+        if span.past and self.variant == "midpoint":
+            old, x0_old = span.past[0]
+            half = 0.5 * rise(cur, nxt) / rise(old, cur)
+            nodes = [(cur, (1.0 + half) * x0 - half * x0_old)]
+        return Carry(self.refresh(data_step(x, cur, nxt, nodes, self.eta), span, noise), (cur, x0))
+
+
+@SOLVERS.register("dpmpp_3m_sde")
+@dataclass(frozen=True)
+class DPMpp3MSDE(_Stochastic):
+    """SDE-DPM-Solver++(3M): exponential Adams-Bashforth of three predictions, one network call a step.
+
+    Weak order 2 where there is noise, whatever the number of predictions. compat: "k_diffusion" or "diffusers" halve
+    the second divided difference; diffusers' own sign error in this solver (order 1) is not offered.
+    Raises OptionError for eta < 0 and another compat.
+    Source: Lu et al. 2022, arXiv:2211.01095, with the second divided difference doubled; k-diffusion's 3m_sde.
+    """
+
+    compat: str | None = None
+    order: ClassVar[float] = 2.0
+    memory: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_compat("dpmpp_3m_sde", self.compat)
+
+    def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
+        cur, nxt = span.cur, span.nxt
+        x0 = predict(x, cur).x0
+        nodes = [(cur, x0), *span.past]
+        formula = data_step if len(nodes) < 3 or self.compat is None else halved_step
+        return Carry(self.refresh(formula(x, cur, nxt, nodes, self.eta), span, noise), (cur, x0))
+
+
+def stages(x: Any, span: Span, predict: Predict, noise: Noise, eta: float, fractions: tuple[float, ...]) -> Any:
+    """One step with predictions at these fractions of the way: each point from the first prediction and the last one."""
+    cur = before = span.cur
+    nodes, fresh = [(cur, predict(x, cur).x0)], None
+    for level in (*(between(span, fraction) for fraction in fractions), span.nxt):
+        point = data_step(x, cur, level, nodes, eta)
+        if eta > 0.0:
+            new = spread(before, level, eta) * noise(before, level)
+            carried = level.sigma / before.sigma * math.exp(-eta * rise(before, level))
+            fresh = new if fresh is None else carried * fresh + new
+            point = point + fresh
+        if level is not span.nxt:
+            nodes = [nodes[0], (level, predict(point, level).x0)]
+        before = level
+    return point
+
+
+@SOLVERS.register("seeds_2")
+@dataclass(frozen=True)
+class SEEDS2(_Stochastic):
+    """SEEDS-2 on the data prediction: a single step of weak order 2, two network calls.
+
+    The second prediction is made at the fraction r of the way in log-SNR, after the noise of that part of the interval;
+    the noise of the whole is that noise carried on, and that of the rest.
+    Raises OptionError for eta < 0 and r outside (0, 1).
+    Source: Gonzalez et al. 2023, arXiv:2305.14267, algorithm 2, on the data prediction.
+    """
+
+    r: float = 0.5
+    order: ClassVar[float] = 2.0
+    calls: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0.0 < self.r < 1.0:
+            raise OptionError(f"seeds_2: r must lie between 0 and 1, got {self.r!r}")
+
+    def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
+        return stages(x, span, predict, noise, self.eta, (self.r,))
+
+
+@SOLVERS.register("seeds_3")
+@dataclass(frozen=True)
+class SEEDS3(_Stochastic):
+    """SEEDS-3 on the data prediction: three network calls, at 0, 1/3 and 2/3 of the way. Weak order 2 with noise.
+
+    eta = 0 is DPM-Solver++(3S), of order 3.
+    Raises OptionError for eta < 0.
+    Source: Gonzalez et al. 2023, arXiv:2305.14267, algorithm 3, on the data prediction.
+    """
+
+    calls: ClassVar[int] = 3
+
+    @property
+    def order(self) -> float:  # type: ignore[override]
+        return 3.0 if self.eta == 0.0 else 2.0
+
+    def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
+        return stages(x, span, predict, noise, self.eta, (1.0 / 3.0, 2.0 / 3.0))
