@@ -4,6 +4,7 @@ from torchdiff.solvers.base import AffineSolver, Carry, Solver, Span
 from torchdiff.solvers.chain import ALD, Chain, Langevin, PredictorCorrector
 from torchdiff.solvers.ddim import DDIM, DDPM
 from torchdiff.solvers.denoise import Denoise
+from torchdiff.solvers.dpm_solver import DPMSolver1, DPMSolver2, DPMSolver3
 from torchdiff.solvers.dpmpp import DPMpp2M, DPMpp2S, DPMpp3M, DPMpp3S
 from torchdiff.solvers.dpmpp_sde import SEEDS2, SEEDS3, DPMpp1SDE, DPMpp2MSDE, DPMpp3MSDE
 from torchdiff.solvers.euler_maruyama import EulerMaruyama
@@ -12,6 +13,7 @@ from torchdiff.solvers.reverse_diffusion import Ancestral, ReverseDiffusion
 from torchdiff.solvers.rk45 import RK45
 from torchdiff.solvers.sscs import SSCS
 from torchdiff.solvers.torchsde import TorchSDE
+from torchdiff.solvers.unipc import UniP, UniPC
 
 __all__ = [
     "ALD", "DDIM", "DDPM", "ODE", "RK45", "SSCS", "AffineSolver", "Ancestral", "Carry", "Chain", "DPMpp2M", "Denoise",

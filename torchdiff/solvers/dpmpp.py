@@ -18,6 +18,7 @@ from torchdiff.solvers.exponential import (
     data_step,
     halved_step,
     rise,
+    second_order,
 )
 
 
@@ -89,16 +90,6 @@ class DPMpp2S(_SingleStep):
 
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
         return second_order(x, span, predict, self.r, self.variant)[0]
-
-
-def second_order(x: Any, span: Span, predict: Predict, r: float, variant: str) -> tuple[Any, Any]:
-    """(x at nxt, x0 at cur) by a single step of second order."""
-    cur, nxt, middle = span.cur, span.nxt, between(span, r)
-    x0 = predict(x, cur).x0
-    ahead = predict(data_step(x, cur, middle, [(cur, x0)]), middle).x0
-    if variant == "taylor":
-        return data_step(x, cur, nxt, [(cur, x0), (middle, ahead)]), x0
-    return data_step(x, cur, nxt, [(cur, (1.0 - 0.5 / r) * x0 + (0.5 / r) * ahead)]), x0
 
 
 @SOLVERS.register("dpmpp_3s")

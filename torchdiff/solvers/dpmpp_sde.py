@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,6 +15,7 @@ from torchdiff.solvers.exponential import (
     check_compat,
     check_variant,
     data_step,
+    decay,
     halved_step,
     rise,
     spread,
@@ -126,8 +126,7 @@ def stages(x: Any, span: Span, predict: Predict, noise: Noise, eta: float, fract
         point = data_step(x, cur, level, nodes, eta)
         if eta > 0.0:
             new = spread(before, level, eta) * noise(before, level)
-            carried = level.sigma / before.sigma * math.exp(-eta * rise(before, level))
-            fresh = new if fresh is None else carried * fresh + new
+            fresh = new if fresh is None else decay(before, level, eta) * fresh + new
             point = point + fresh
         if level is not span.nxt:
             nodes = [nodes[0], (level, predict(point, level).x0)]

@@ -17,7 +17,7 @@ from typing import Any
 
 from torchdiff.errors import OptionError
 from torchdiff.sde.base import Level, ScalarSDE
-from torchdiff.solvers.base import Span
+from torchdiff.solvers.base import Predict, Span
 
 # Below it phi_k is its series, above it the recursion from e^y loses at most the factor k! / 2^k < 1 for k <= 3.
 _SERIES = 2.0
@@ -26,7 +26,10 @@ Node = tuple[Level, Any]  # a level, and what the network said there
 
 
 def phi(k: int, y: float) -> float:
-    """phi_k(y) = int_0^1 e^{(1 - v) y} v^{k - 1} / (k - 1)! dv, phi_0 = e^y, to a few ulp (Hochbruck & Ostermann 2010)."""
+    """phi_k(y) = int_0^1 e^{(1 - v) y} v^{k - 1} / (k - 1)! dv, phi_0 = e^y, to a few ulp.
+
+    Source: Hochbruck & Ostermann 2010, Acta Numerica 19, eq. 2.6.
+    """
     if abs(y) < _SERIES:
         term = 1.0 / math.factorial(k)
         total, n = term, k
@@ -48,7 +51,7 @@ def moments(z: float, count: int) -> list[float]:
 
 
 def weights(nodes: Sequence[float], h: float, rate: float) -> list[float]:
-    """int_0^h rate e^{-rate (h - u)} L_j(u) du for the Lagrange polynomials L_j of the nodes (at u = 0 ... h, or before)."""
+    """int_0^h rate e^{-rate (h - u)} L_j(u) du, L_j being the Lagrange polynomials of the nodes, given as values of u."""
     places = [node / h for node in nodes]
     known = moments(rate * h, len(places))
     return [math.fsum(c * m for c, m in zip(_lagrange(places, j), known, strict=True)) for j in range(len(places))]
@@ -77,9 +80,17 @@ def between(span: Span, fraction: float) -> Level:
 
 def data_step(x: Any, cur: Level, nxt: Level, nodes: Sequence[Node], tau2: float = 0.0) -> Any:
     """The mean of x at nxt, x0 being the polynomial in log-SNR through the nodes."""
-    h = rise(cur, nxt)
-    x = (nxt.sigma / cur.sigma * math.exp(-tau2 * h)) * x
-    parts = weights([rise(cur, level) for level, _ in nodes], h, 1.0 + tau2)
+    return pull(decay(cur, nxt, tau2) * x, cur, nxt, nodes, tau2)
+
+
+def decay(cur: Level, nxt: Level, tau2: float = 0.0) -> float:
+    """The weight of x in the step."""
+    return nxt.sigma / cur.sigma * math.exp(-tau2 * rise(cur, nxt))
+
+
+def pull(x: Any, cur: Level, nxt: Level, nodes: Sequence[Node], tau2: float = 0.0) -> Any:
+    """x and what the network adds in the step."""
+    parts = weights([rise(cur, level) for level, _ in nodes], rise(cur, nxt), 1.0 + tau2)
     for weight, (_, x0) in zip(parts, nodes, strict=True):
         x = x + (nxt.alpha * weight) * x0
     return x
@@ -95,6 +106,16 @@ def halved_step(x: Any, cur: Level, nxt: Level, nodes: Sequence[Node], tau2: flo
     bend = (near - far) * (1.0 / (r0 + r1))  # half of h^2 x0''
     slope = near + bend * r0
     return data_step(x, cur, nxt, nodes[:1], tau2) + (nxt.alpha * first) * slope + (0.5 * nxt.alpha * second) * bend
+
+
+def second_order(x: Any, span: Span, predict: Predict, r: float, variant: str) -> tuple[Any, Any]:
+    """(x at nxt, x0 at cur) by a single step of second order."""
+    cur, nxt, middle = span.cur, span.nxt, between(span, r)
+    x0 = predict(x, cur).x0
+    ahead = predict(data_step(x, cur, middle, [(cur, x0)]), middle).x0
+    if variant == "taylor":
+        return data_step(x, cur, nxt, [(cur, x0), (middle, ahead)]), x0
+    return data_step(x, cur, nxt, [(cur, (1.0 - 0.5 / r) * x0 + (0.5 / r) * ahead)]), x0
 
 
 def noise_step(x: Any, cur: Level, nxt: Level, nodes: Sequence[Node]) -> Any:
