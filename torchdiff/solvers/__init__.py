@@ -1,5 +1,6 @@
 """Solvers: one family a file. Importing this package registers the built-in ones."""
 
+from torchdiff.solvers.adams import DEIS, IPNDM, LMS, PLMS
 from torchdiff.solvers.base import AffineSolver, Carry, Solver, Span
 from torchdiff.solvers.chain import ALD, Chain, Langevin, PredictorCorrector
 from torchdiff.solvers.ddim import DDIM, DDPM
@@ -11,6 +12,7 @@ from torchdiff.solvers.euler_maruyama import EulerMaruyama
 from torchdiff.solvers.flow_ode import ODE, Heun
 from torchdiff.solvers.reverse_diffusion import Ancestral, ReverseDiffusion
 from torchdiff.solvers.rk45 import RK45
+from torchdiff.solvers.sa_solver import SASolver
 from torchdiff.solvers.sscs import SSCS
 from torchdiff.solvers.torchsde import TorchSDE
 from torchdiff.solvers.unipc import UniP, UniPC
