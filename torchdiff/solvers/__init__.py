@@ -13,6 +13,7 @@ from torchdiff.solvers.flow_ode import ODE, Heun
 from torchdiff.solvers.reverse_diffusion import Ancestral, ReverseDiffusion
 from torchdiff.solvers.rk45 import RK45
 from torchdiff.solvers.karras import DPM2, EDM, DPM2Ancestral, DPMpp2SAncestral, DPMppSDE, Euler, EulerAncestral, RFAncestral
+from torchdiff.solvers.runge_kutta import Adams, RungeKutta
 from torchdiff.solvers.sa_solver import SASolver
 from torchdiff.solvers.sscs import SSCS
 from torchdiff.solvers.torchsde import TorchSDE
