@@ -14,7 +14,7 @@ from torchdiff.testing.report import OK, SKIPPED
 from torchdiff.testing.solvers import NEAR, weak_order
 
 SDES = default_sdes()
-CONSISTENT = [(solver, sde) for solver, sde in MOVERS if get_solver(solver).order is not None and sde in SDES]
+CONSISTENT = [(solver, sde) for solver, sde in MOVERS if get_solver(solver).weak_order is not None and sde in SDES]
 
 
 @functools.cache  # two laws read the same slopes, whichever of them runs first or alone
@@ -37,7 +37,7 @@ def test_weak_order_on_gaussian_data(solver, sde):
 @pytest.mark.parametrize("solver", sorted({solver for solver, _ in CONSISTENT}))
 def test_no_order_is_declared_too_low(solver):
     """In at least one case the measured order is within 0.1 of the declared one: it is not declared too low either."""
-    order = get_solver(solver).order
+    order = get_solver(solver).weak_order
     slopes = (case.covariance for name, sde in CONSISTENT if name == solver for case in measured(name, sde)[1].values())
     assert any(abs(slope - order) < NEAR for slope in slopes)  # the first case that is near ends the search
 

@@ -163,7 +163,7 @@ def test_encoding_follows_the_exact_flow(solver, sde):
         errors.append(float(np.abs(gaussian.push(plan, variance).matrix / np.sqrt(end / start) - 1.0).max()))
     p = [math.log2(a / b) for a, b in pairwise(errors)]
     # the Richardson slope: within 0.0098 of the order in all fifteen cases
-    assert abs(2.0 * p[1] - p[0] - get_solver(solver).order) < 0.02
+    assert abs(2.0 * p[1] - p[0] - get_solver(solver).weak_order) < 0.02
 
 
 @pytest.mark.parametrize("sde", SPANS)

@@ -96,7 +96,7 @@ class Memorious(AffineSolver):
 
     reach: int = 40
     draws: int = 9
-    order: ClassVar[float | None] = None
+    weak_order: ClassVar[float | None] = None
 
     @property
     def memory(self):

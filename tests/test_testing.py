@@ -169,7 +169,7 @@ def test_a_report_says_what_was_measured_beside_what_was_declared():
         report.raise_if_failed()
     line = next(line for line in repr(report).splitlines() if line.startswith("FAILED  weak order"))
     assert re.search(r"covariance (0\.99|1\.0)", line)  # first order, to the blur of 512 steps
-    assert "order = 2" in line
+    assert "weak_order = 2" in line
     facts = json.loads(json.dumps(report.facts()))
     assert facts["failed"] == list(report.failed)
     assert {f["status"] for f in facts["findings"]} == {"ok", "FAILED", "not measured"}

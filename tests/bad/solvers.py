@@ -18,7 +18,7 @@ from torchdiff.solvers import DDPM, DPMpp2M
 class Right(AffineSolver):
     """DDIM, of first order."""
 
-    order: ClassVar[float | None] = 1.0
+    weak_order: ClassVar[float | None] = 1.0
     accepts: ClassVar[type] = ScalarSDE
 
     @property
@@ -42,7 +42,7 @@ class OnTensors(Right):
 class Kutta(Right):
     """The classical Runge-Kutta method on the probability flow, of fourth order."""
 
-    order = 4.0
+    weak_order = 4.0
     calls = 4
     half: ClassVar[float] = 0.5
 
@@ -70,7 +70,7 @@ class WrongOrder(DPMpp2M):
 
 
 class WrongOrderOnTensors(OnTensors):
-    order = 2.0
+    weak_order = 2.0
 
 
 class WrongWeight(Right):
@@ -82,7 +82,7 @@ class WrongWeight(Right):
 
 
 class TooLow(DPMpp2M):
-    order = 1.0
+    weak_order = 1.0
 
 
 class NotDeterministic(Right):
@@ -144,7 +144,7 @@ class OtherDtype(OnTensors):
 
 
 class MixesTheBatch(OnTensors):
-    order = None
+    weak_order = None
 
     def step(self, x, span, predict, noise):
         x = super().step(x, span, predict, noise)

@@ -58,7 +58,12 @@ def _solver_facts(name: str) -> dict[str, Any]:
     fits = [sde for sde, process in known.items() if _fits(solver, process)]
     scalar = [sde for sde, process in known.items() if process.blocks == 1]
     runs = {tuple(known): "all", tuple(scalar): "one-block", tuple(sorted({*known} - {*scalar})): "blocks"}
-    return {"order": solver.order, "calls": solver.calls, "sdes": fits, "on": runs.get(tuple(fits), ", ".join(fits))}
+    return {
+        "weak_order": solver.weak_order,
+        "calls": solver.calls,
+        "sdes": fits,
+        "on": runs.get(tuple(fits), ", ".join(fits)),
+    }
 
 
 def _fits(solver: Solver, sde: LinearSDE) -> bool:
@@ -72,7 +77,7 @@ def _table(kind: str, rows: list[dict[str, Any]]) -> str:
         options = " ".join(f"{o['name']}={o['default'] or '<' + o['type'] + '>'}" for o in row["options"])
         facts = []
         if kind == "solvers":
-            order = "-" if row.get("order") is None else f"{row['order']:g}"
+            order = "-" if row.get("weak_order") is None else f"{row['weak_order']:g}"
             calls = "any" if row.get("calls", 0) is None else str(row.get("calls", "-"))
             facts = [order, calls, row.get("on", "-")]
         what = row["summary"] if row["source"] == "built-in" else f"{row['summary']} [{row['source']}]"

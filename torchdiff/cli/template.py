@@ -115,7 +115,7 @@ class {Name}Solver(AffineSolver):
     \"\"\"
 
     ratio: float = 0.5
-    order: ClassVar[float] = 2.0
+    weak_order: ClassVar[float] = 2.0
     calls: ClassVar[int] = 2
     accepts: ClassVar[type] = ScalarSDE
     torchdiff_api = {api}

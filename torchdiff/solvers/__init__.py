@@ -1,6 +1,7 @@
 """Solvers: one family a file. Importing this package registers the built-in ones."""
 
 from torchdiff.solvers.adams import DEIS, IPNDM, LMS, PLMS
+from torchdiff.solvers.ancestral import DPM2Ancestral, DPMpp2SAncestral, DPMppSDE, EulerAncestral
 from torchdiff.solvers.base import AffineSolver, Carry, Solver, Span
 from torchdiff.solvers.chain import ALD, Chain, Langevin, PredictorCorrector
 from torchdiff.solvers.ddim import DDIM, DDPM
@@ -8,11 +9,13 @@ from torchdiff.solvers.denoise import Denoise
 from torchdiff.solvers.dpm_solver import DPMSolver1, DPMSolver2, DPMSolver3
 from torchdiff.solvers.dpmpp import DPMpp2M, DPMpp2S, DPMpp3M, DPMpp3S
 from torchdiff.solvers.dpmpp_sde import SEEDS2, SEEDS3, DPMpp1SDE, DPMpp2MSDE, DPMpp3MSDE
+from torchdiff.solvers.edm import EDM
 from torchdiff.solvers.euler_maruyama import EulerMaruyama
 from torchdiff.solvers.flow_ode import ODE, Heun
+from torchdiff.solvers.karras import DPM2, Euler
 from torchdiff.solvers.reverse_diffusion import Ancestral, ReverseDiffusion
+from torchdiff.solvers.rf_ancestral import RFAncestral
 from torchdiff.solvers.rk45 import RK45
-from torchdiff.solvers.karras import DPM2, EDM, DPM2Ancestral, DPMpp2SAncestral, DPMppSDE, Euler, EulerAncestral, RFAncestral
 from torchdiff.solvers.runge_kutta import Adams, RungeKutta
 from torchdiff.solvers.sa_solver import SASolver
 from torchdiff.solvers.sscs import SSCS
@@ -20,7 +23,10 @@ from torchdiff.solvers.torchsde import TorchSDE
 from torchdiff.solvers.unipc import UniP, UniPC
 
 __all__ = [
-    "ALD", "DDIM", "DDPM", "ODE", "RK45", "SSCS", "AffineSolver", "Ancestral", "Carry", "Chain", "DPMpp2M", "Denoise",
-    "EulerMaruyama", "Heun", "Langevin", "PredictorCorrector", "ReverseDiffusion", "Solver", "Span",
-    "TorchSDE",
+    "ALD", "DDIM", "DDPM", "DEIS", "DPM2", "EDM", "IPNDM", "LMS", "ODE", "PLMS", "RK45", "SEEDS2", "SEEDS3", "SSCS",
+    "Adams", "AffineSolver", "Ancestral", "Carry", "Chain", "DPM2Ancestral", "DPMSolver1", "DPMSolver2",
+    "DPMSolver3", "DPMpp1SDE", "DPMpp2M", "DPMpp2MSDE", "DPMpp2S", "DPMpp2SAncestral", "DPMpp3M", "DPMpp3MSDE",
+    "DPMpp3S", "DPMppSDE", "Denoise", "Euler", "EulerAncestral", "EulerMaruyama", "Heun", "Langevin",
+    "PredictorCorrector", "RFAncestral", "ReverseDiffusion", "RungeKutta", "SASolver", "Solver", "Span", "TorchSDE",
+    "UniP", "UniPC",
 ]  # fmt: skip

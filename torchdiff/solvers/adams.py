@@ -12,21 +12,18 @@ from torchdiff.sde.base import Level, LinearSDE, ScalarSDE
 from torchdiff.solvers.base import AffineSolver, Carry, Noise, Predict, Span
 from torchdiff.solvers.exponential import Node, between, check_start, noise_step
 from torchdiff.solvers.quadrature import lagrange, legendre
+from torchdiff.solvers.ratio import ratio, slope_step
 
 POINTS = 24  # of Gauss-Legendre: 1e-15 for the smooth integrands here, also where sigma / alpha grows e^5-fold
 
 
-def ratio(level: Level) -> float:
-    return level.sigma / level.alpha
-
-
-def transfer(x: Any, cur: Level, nxt: Level, eps: Any) -> Any:
+def transfer(x: Any, span: Span, eps: Any) -> Any:
     """x at nxt along a constant eps: DDIM."""
-    return (nxt.alpha / cur.alpha) * x + (nxt.alpha * (ratio(nxt) - ratio(cur))) * eps
+    return slope_step(x, span.cur, span.nxt.alpha, ratio(span.nxt) - ratio(span.cur), eps)
 
 
 def _in_ratio(span: Span, at: float) -> tuple[float, float]:
-    """(coordinate, d(sigma / alpha) over the step per unit of at) at the fraction `at`: the coordinate is sigma / alpha."""
+    """(sigma / alpha, its derivative by `at`) at the fraction `at` of the step."""
     start, width = ratio(span.cur), ratio(span.nxt) - ratio(span.cur)
     return start + at * width, width
 
@@ -201,7 +198,7 @@ class IPNDM(_Multistep):
 
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
         eps = predict(x, span.cur).eps
-        return Carry(transfer(x, span.cur, span.nxt, even(eps, span, self.order)), (span.cur, eps))
+        return Carry(transfer(x, span, even(eps, span, self.order)), (span.cur, eps))
 
 
 @SOLVERS.register("plms")
@@ -219,6 +216,6 @@ class PLMS(_Multistep):
         cur, nxt = span.cur, span.nxt
         eps = predict(x, cur).eps
         if not span.past:
-            ahead = predict(transfer(x, cur, nxt, eps), nxt).eps
-            return Carry(transfer(x, cur, nxt, 0.5 * eps + 0.5 * ahead), (cur, eps))
-        return Carry(transfer(x, cur, nxt, even(eps, span, 4)), (cur, eps))
+            ahead = predict(transfer(x, span, eps), nxt).eps
+            return Carry(transfer(x, span, 0.5 * eps + 0.5 * ahead), (cur, eps))
+        return Carry(transfer(x, span, even(eps, span, 4)), (cur, eps))

@@ -46,15 +46,16 @@ class Carry(NamedTuple):
 class Solver(ABC):
     """The ground floor: any step, on tensors. Derive from AffineSolver where + - and * by floats are enough.
 
-    order:    weak order of convergence in the number of steps; None for what does not converge by steps (correctors).
-    memory:   how many memos of earlier steps the formula reads.
-    calls:    network calls of one step; None where it chooses them itself (error control), once it runs.
-    accepts:  the SDE class that the formula needs.
-    moves:    False for a corrector, which stays at the level `span.cur`.
-    ends:     True if the formula is right from alpha = 0 and to sigma = 0; else the driver takes a DDIM step there.
+    weak_order:  order of convergence of the law of x in the number of steps; None for what does not converge by steps
+                 (correctors).
+    memory:      how many memos of earlier steps the formula reads.
+    calls:       network calls of one step; None where it chooses them itself (error control), once it runs.
+    accepts:     the SDE class that the formula needs.
+    moves:       False for a corrector, which stays at the level `span.cur`.
+    ends:        True if the formula is right from alpha = 0 and to sigma = 0; else the driver takes a DDIM step there.
     """
 
-    order: ClassVar[float | None] = None
+    weak_order: ClassVar[float | None] = None
     memory: ClassVar[int] = 0
     calls: ClassVar[int | None] = 1
     accepts: ClassVar[type[LinearSDE]] = LinearSDE

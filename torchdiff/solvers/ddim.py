@@ -25,7 +25,7 @@ class DDIM(AffineSolver):
     """
 
     eta: float = 0.0
-    order: ClassVar[float] = 1.0
+    weak_order: ClassVar[float] = 1.0
     accepts: ClassVar[type[LinearSDE]] = ScalarSDE
     ends: ClassVar[bool] = True
 
@@ -65,7 +65,7 @@ class DDPM(AffineSolver):
     """
 
     variance: str = "fixed_small"
-    order: ClassVar[float] = 1.0
+    weak_order: ClassVar[float] = 1.0
     accepts: ClassVar[type[LinearSDE]] = ScalarSDE
     ends: ClassVar[bool] = True
 

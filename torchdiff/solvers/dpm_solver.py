@@ -15,7 +15,7 @@ from torchdiff.solvers.exponential import between, noise_step
 class _SingleStep(AffineSolver):
     """The weights of every stage integrate the polynomial through eps at cur and at the last stage exactly."""
 
-    order: ClassVar[float] = 1.0
+    weak_order: ClassVar[float] = 1.0
     fractions: ClassVar[tuple[float, ...]] = ()
     accepts: ClassVar[type[LinearSDE]] = ScalarSDE
 
@@ -46,12 +46,13 @@ class DPMSolver1(_SingleStep):
 class DPMSolver2(_SingleStep):
     """DPM-Solver-2: second order, two network calls a step, the second in the middle in log-SNR.
 
-        u = alpha_m / alpha_cur x - sigma_m (e^{h / 2} - 1) eps(x),   x_nxt = alpha_nxt / alpha_cur x - sigma_nxt (e^h - 1) eps(u)
+        u = alpha_m / alpha_cur x - sigma_m (e^{h / 2} - 1) eps(x)
+        x_nxt = alpha_nxt / alpha_cur x - sigma_nxt (e^h - 1) eps(u)
 
     Source: Lu et al. 2022, arXiv:2206.00927, algorithm 1 (r_1 = 1/2).
     """
 
-    order: ClassVar[float] = 2.0
+    weak_order: ClassVar[float] = 2.0
     calls: ClassVar[int] = 2
     fractions: ClassVar[tuple[float, ...]] = (0.5,)
 
@@ -69,6 +70,6 @@ class DPMSolver3(_SingleStep):
     Source: Lu et al. 2022, arXiv:2206.00927, algorithm 2 (r_1 = 1/3, r_2 = 2/3).
     """
 
-    order: ClassVar[float] = 3.0
+    weak_order: ClassVar[float] = 3.0
     calls: ClassVar[int] = 3
     fractions: ClassVar[tuple[float, ...]] = (1.0 / 3.0, 2.0 / 3.0)

@@ -34,7 +34,7 @@ class DPMpp2M(AffineSolver):
     Source: Lu et al. 2022, arXiv:2211.01095, algorithm 2.
     """
 
-    order: ClassVar[float] = 2.0
+    weak_order: ClassVar[float] = 2.0
     memory: ClassVar[int] = 1
     accepts: ClassVar[type[LinearSDE]] = ScalarSDE
     ends: ClassVar[bool] = True
@@ -80,7 +80,7 @@ class DPMpp2S(_SingleStep):
 
     r: float = 0.5
     variant: str = "midpoint"
-    order: ClassVar[float] = 2.0
+    weak_order: ClassVar[float] = 2.0
     calls: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
@@ -97,12 +97,12 @@ class DPMpp2S(_SingleStep):
 class DPMpp3S(_SingleStep):
     """DPM-Solver++(3S): third order, three network calls a step, at 0, 1/3 and 2/3 of the way in log-SNR.
 
-    Each stage integrates the polynomial through predictions exactly: x_1/3 from x0, x_2/3 from x0 and x0_1/3, x_nxt from
-    x0 and x0_2/3, whose second difference vanishes at 2/3 to the order of the method.
+    Each stage integrates the polynomial through predictions exactly: x_1/3 from x0, x_2/3 from x0 and x0_1/3, x_nxt
+    from x0 and x0_2/3, whose second difference vanishes at 2/3 to the order of the method.
     Source: Lu et al. 2022, arXiv:2206.00927, algorithm 2, on the data prediction (arXiv:2211.01095, appendix).
     """
 
-    order: ClassVar[float] = 3.0
+    weak_order: ClassVar[float] = 3.0
     calls: ClassVar[int] = 3
 
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
@@ -118,7 +118,8 @@ class DPMpp3S(_SingleStep):
 class DPMpp3M(AffineSolver):
     """DPM-Solver++(3M): exponential Adams-Bashforth of third order, one network call a step.
 
-        x_nxt = sigma_nxt / sigma_cur x + alpha_nxt (M_0 x0 + M_1 D_1 + M_2 D_2 / 2),   M_k = int_0^1 h e^{-h(1 - v)} v^k dv
+        x_nxt = sigma_nxt / sigma_cur x + alpha_nxt (M_0 x0 + M_1 D_1 + M_2 D_2 / 2)
+        M_k = int_0^1 h e^{-h(1 - v)} v^k dv,
         x0 + D_1 v + D_2 v^2 / 2 is the parabola through the last three predictions, v = u / h
 
     start: "lower" takes DDIM and 2M in the first steps, and with them the order is 2; "single" takes one second-order
@@ -138,7 +139,7 @@ class DPMpp3M(AffineSolver):
         check_compat("dpmpp_3m", self.compat)
 
     @property
-    def order(self) -> float:  # type: ignore[override]
+    def weak_order(self) -> float:  # type: ignore[override]
         return 3.0 if self.start == "single" and self.compat is None else 2.0
 
     @property

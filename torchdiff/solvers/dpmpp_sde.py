@@ -46,14 +46,15 @@ class _Stochastic(AffineSolver):
 class DPMpp1SDE(_Stochastic):
     """SDE-DPM-Solver++(1): exponential Euler on the reverse SDE.
 
-        x_nxt = sigma_nxt / sigma_cur e^{-eta h} x + alpha_nxt (1 - e^{-(1 + eta) h}) x0 + sigma_nxt sqrt(1 - e^{-2 eta h}) z
+        x_nxt = sigma_nxt / sigma_cur e^{-eta h} x + alpha_nxt (1 - e^{-(1 + eta) h}) x0
+                + sigma_nxt sqrt(1 - e^{-2 eta h}) z
 
     eta = 1 is DDPM's step. Its eta multiplies the squared noise, as k-diffusion's: DDIM's eta is (with e for this one)
     sqrt((1 - e^{-2 e h}) / (1 - e^{-2h})).
     Source: Lu et al. 2022, arXiv:2211.01095, eq. 18; eta as in k-diffusion.
     """
 
-    order: ClassVar[float] = 1.0
+    weak_order: ClassVar[float] = 1.0
 
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
         x0 = predict(x, span.cur).x0
@@ -73,7 +74,7 @@ class DPMpp2MSDE(_Stochastic):
     """
 
     variant: str = "midpoint"
-    order: ClassVar[float] = 2.0
+    weak_order: ClassVar[float] = 2.0
     memory: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
@@ -103,7 +104,7 @@ class DPMpp3MSDE(_Stochastic):
     """
 
     compat: str | None = None
-    order: ClassVar[float] = 2.0
+    weak_order: ClassVar[float] = 2.0
     memory: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
@@ -119,7 +120,7 @@ class DPMpp3MSDE(_Stochastic):
 
 
 def stages(x: Any, span: Span, predict: Predict, noise: Noise, eta: float, fractions: tuple[float, ...]) -> Any:
-    """One step with predictions at these fractions of the way: each point from the first prediction and the last one."""
+    """One step with predictions at these fractions of the way: each point from the first and the last prediction."""
     cur = before = span.cur
     nodes, fresh = [(cur, predict(x, cur).x0)], None
     for level in (*(between(span, fraction) for fraction in fractions), span.nxt):
@@ -146,7 +147,7 @@ class SEEDS2(_Stochastic):
     """
 
     r: float = 0.5
-    order: ClassVar[float] = 2.0
+    weak_order: ClassVar[float] = 2.0
     calls: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
@@ -171,7 +172,7 @@ class SEEDS3(_Stochastic):
     calls: ClassVar[int] = 3
 
     @property
-    def order(self) -> float:  # type: ignore[override]
+    def weak_order(self) -> float:  # type: ignore[override]
         return 3.0 if self.eta == 0.0 else 2.0
 
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:

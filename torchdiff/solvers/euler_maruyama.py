@@ -27,7 +27,7 @@ class EulerMaruyama(AffineSolver):
     Source: Song et al. 2021, arXiv:2011.13456, appendix D; steps are those of the grid, which ends at t_min.
     """
 
-    order: ClassVar[float] = 1.0
+    weak_order: ClassVar[float] = 1.0
 
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
         cur, nxt = span.cur, span.nxt
@@ -42,7 +42,7 @@ class Mean(AffineSolver):
     Source: Dockhorn et al. 2022, arXiv:2112.07068, appendix C.4 ("denoising").
     """
 
-    order: ClassVar[float] = 1.0
+    weak_order: ClassVar[float] = 1.0
 
     @property
     def deterministic(self) -> bool:

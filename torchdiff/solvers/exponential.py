@@ -6,7 +6,8 @@ With l = log(alpha / sigma), h its rise from cur to nxt, and the reverse SDE who
             + sigma_nxt sqrt(1 - e^{-2 tau^2 h}) z,        p = 1 + tau^2
     x_nxt = alpha_nxt / alpha_cur x + sigma_nxt int_0^h q e^{-q (h - u)} eps(l_cur + u) du,      q = -1, tau = 0
 
-Source: Lu et al. 2022, arXiv:2211.01095, eqs. 8 and 16 (tau = 0, 1); Xue et al. 2023, arXiv:2309.05019, eq. 14 (any tau).
+Source: Lu et al. 2022, arXiv:2211.01095, eqs. 8 and 16 (tau = 0, 1); Xue et al. 2023, arXiv:2309.05019, eq. 14 (any
+tau).
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def moments(z: float, count: int) -> list[float]:
 
 
 def weights(nodes: Sequence[float], h: float, rate: float) -> list[float]:
-    """int_0^h rate e^{-rate (h - u)} L_j(u) du, L_j being the Lagrange polynomials of the nodes, given as values of u."""
+    """int_0^h rate e^{-rate (h - u)} L_j(u) du for the Lagrange polynomials L_j of the nodes, which are values of u."""
     places = [node / h for node in nodes]
     known = moments(rate * h, len(places))
     return [math.fsum(c * m for c, m in zip(_lagrange(places, j), known, strict=True)) for j in range(len(places))]

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from torchdiff.errors import OptionError
 from torchdiff.registry import SOLVERS
 from torchdiff.sde.base import LinearSDE, ScalarSDE
 from torchdiff.solvers.base import AffineSolver, Noise, Predict, Span
+from torchdiff.solvers.probability_flow import ProbabilityFlow
+from torchdiff.solvers.tableaus import TABLEAUS
 
-
-class Tableau(NamedTuple):
-    """An explicit Runge-Kutta method: nodes c, the strictly lower rows of A, weights b, order."""
-
-    nodes: tuple[float, ...]
-    rows: tuple[tuple[float, ...], ...]
-    weights: tuple[float, ...]
-    order: float
-
-
-TABLEAUS = {
-    "euler": Tableau((0.0,), ((),), (1.0,), 1.0),
-    "heun": Tableau((0.0, 1.0), ((), (1.0,)), (0.5, 0.5), 2.0),
-}
+METHODS = ("euler", "heun")
 
 
 @SOLVERS.register("ode")
@@ -41,35 +30,23 @@ class ODE(AffineSolver):
     method: str = "heun"
 
     def __post_init__(self) -> None:
-        if self.method not in TABLEAUS:
-            raise OptionError(f"ode: method is one of {', '.join(TABLEAUS)}, got {self.method!r}")
+        if self.method not in METHODS:
+            raise OptionError(f"ode: method is one of {', '.join(METHODS)}, got {self.method!r}")
 
     @property
-    def order(self) -> float:  # type: ignore[override]  # of the chosen method
-        return TABLEAUS[self.method].order
+    def weak_order(self) -> float:  # type: ignore[override]  # of the chosen method
+        return float(TABLEAUS[self.method].order)
 
     @property
     def calls(self) -> int:  # type: ignore[override]
-        return len(TABLEAUS[self.method].nodes)
+        return len(TABLEAUS[self.method].rows)
 
     @property
     def deterministic(self) -> bool:
         return True
 
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
-        cur, nxt = span.cur, span.nxt
-        tableau, dt = TABLEAUS[self.method], nxt.t - cur.t
-        ends = {0.0: cur, 1.0: nxt}
-        slopes: list[Any] = []
-        for node, row in zip(tableau.nodes, tableau.rows, strict=True):
-            point = x
-            for weight, slope in zip(row, slopes, strict=True):
-                point = point + slope * (dt * weight)
-            level = ends[node] if node in ends else span.sde.level(cur.t + node * dt)
-            slopes.append(predict(point, level).velocity)
-        for weight, slope in zip(tableau.weights, slopes, strict=True):
-            x = x + slope * (dt * weight)
-        return x
+        return ProbabilityFlow("t", span.sde).single(x, span, predict, TABLEAUS[self.method])[0]
 
 
 @SOLVERS.register("heun")
@@ -81,7 +58,7 @@ class Heun(AffineSolver):
     Source: Karras et al. 2022, arXiv:2206.00364, algorithm 1, with x / alpha for their x and no churn.
     """
 
-    order: ClassVar[float] = 2.0
+    weak_order: ClassVar[float] = 2.0
     calls: ClassVar[int] = 2
     accepts: ClassVar[type[LinearSDE]] = ScalarSDE
 

@@ -31,7 +31,7 @@ class ReverseDiffusion(AffineSolver):
     Source: Song et al. 2021, arXiv:2011.13456, appendix E.
     """
 
-    order: ClassVar[float] = 1.0
+    weak_order: ClassVar[float] = 1.0
     accepts: ClassVar[type[LinearSDE]] = ScalarSDE
 
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
@@ -53,7 +53,7 @@ class Ancestral(AffineSolver):
     Source: Song et al. 2021, arXiv:2011.13456, eq. 4 (VP) and appendix F (VE).
     """
 
-    order: ClassVar[float] = 1.0
+    weak_order: ClassVar[float] = 1.0
     accepts: ClassVar[type[LinearSDE]] = ScalarSDE
 
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:

@@ -18,13 +18,14 @@ from torchdiff.solvers.exponential import check_amount, decay, pull, spread
 class SASolver(AffineSolver):
     """SA-Solver: stochastic Adams-Bashforth predictor and Adams-Moulton corrector on the data prediction.
 
-        x_nxt = sigma_nxt / sigma_cur e^{-tau^2 h} x + alpha_nxt int_0^h p e^{-p (h - u)} x0(u) du + sigma_nxt sqrt(1 - e^{-2 tau^2 h}) z
+        x_nxt = sigma_nxt / sigma_cur e^{-tau^2 h} x + alpha_nxt int_0^h p e^{-p (h - u)} x0(u) du
+                + sigma_nxt sqrt(1 - e^{-2 tau^2 h}) z
 
-    with p = 1 + tau^2 and x0(u) the polynomial through `predictor` predictions, then, once the prediction at nxt is known,
-    through `corrector` ones with that first, on the same z. tau scales the noise of the reverse SDE: 0 is the
-    probability flow, 1 the reverse SDE. It is tau where t lies in [low, high], 0 elsewhere.
-    corrector = 0 is the predictor alone. mode "pec" takes one network call a step; "pece" asks again at the corrected x.
-    With noise the weak order is 2 at most. The first steps use the predictions that there are.
+    with p = 1 + tau^2 and x0(u) the polynomial through `predictor` predictions, then, once the prediction at nxt is
+    known, through `corrector` ones with that first, on the same z. tau scales the noise of the reverse SDE: 0 is the
+    probability flow, 1 the reverse SDE. It is tau where t lies in [low, high], 0 elsewhere. corrector = 0 is the
+    predictor alone. mode "pec" takes one network call a step; "pece" asks again at the corrected x. With noise the weak
+    order is 2 at most. The first steps use the predictions that there are.
     Raises OptionError for a number of predictions outside 1..4 (0..4 for the corrector), tau < 0, another mode.
     Source: Xue et al. 2023, arXiv:2309.05019, algorithm 1, eqs. 14, 17 and 20, without their code's change of order 2.
     """

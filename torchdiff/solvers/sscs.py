@@ -27,7 +27,7 @@ class SSCS(AffineSolver):
     Source: Dockhorn et al. 2022, arXiv:2112.07068, algorithm 1 and appendix D; its code takes both halves at one clock.
     """
 
-    order: ClassVar[float] = 1.0
+    weak_order: ClassVar[float] = 1.0
 
     def needs(self, sde: LinearSDE) -> str | None:
         if sde.blocks == 1:

@@ -33,13 +33,15 @@ def _halfway(x: Any, cur: Level, nxt: Level, node: Node, other: Node, variant: s
 
 def _step(x: Any, cur: Level, nxt: Level, nodes: Sequence[Node], variant: str) -> Any:
     """UniP and UniC alike: nodes are the prediction at cur, then the others."""
-    return _halfway(x, cur, nxt, *nodes, variant) if len(nodes) == 2 else data_step(x, cur, nxt, nodes)
+    if len(nodes) == 2:
+        return _halfway(x, cur, nxt, nodes[0], nodes[1], variant)
+    return data_step(x, cur, nxt, nodes)
 
 
 @SOLVERS.register("unip")
 @dataclass(frozen=True)
 class UniP(AffineSolver):
-    """UniP-k, the predictor of UniPC alone: exponential Adams-Bashforth of `order` predictions, one network call a step.
+    """UniP-k, the predictor of UniPC alone: exponential Adams-Bashforth of `order` predictions, one call a step.
 
     order 2 with variant "bh2" is DPM-Solver++(2M), order 3 DPM-Solver++(3M) with the right factor.
     start: the first steps have fewer predictions ("lower", and order 3 falls to 2), or order 3 starts with one

@@ -98,7 +98,7 @@ def weak_order(
         return
     if not cases:
         yield skipped("it runs on none of the processes given")
-    declared = solver.order
+    declared = solver.weak_order
     assert declared is not None
     least = declared - order.short_by(declared)
     for case in cases:
@@ -113,12 +113,12 @@ def weak_order(
         falls = slopes.errors[1] < slopes.errors[0] or exact[0]
         measured = f"covariance {texts[0]}, map {texts[1]}"
         errors = "error {:.2g} falls to {:.2g}".format(*slopes.errors)
-        yield held(str(case), measured, f"order = {declared:g}", bool(good and falls), errors)
+        yield held(str(case), measured, f"weak_order = {declared:g}", bool(good and falls), errors)
 
 
 def _no_order(solver: Solver) -> str | None:
-    if solver.order is None:
-        return "it declares none (order = None)"
+    if solver.weak_order is None:
+        return "it declares none (weak_order = None)"
     if solver.calls is None:
         return "it chooses its steps itself (calls = None): its error is not a matter of the grid"
     return None
@@ -129,12 +129,12 @@ def _too_low(solver: Solver, found: dict[str, Slopes]) -> Iterator[Found]:
     if (why := _no_order(solver)) is not None or not found:
         yield skipped(why or "no order was measured")
         return
-    declared = solver.order
+    declared = solver.weak_order
     assert declared is not None
     # an exact case, nan, is nearest to nothing
     case, slopes = min(found.items(), key=lambda item: np.nan_to_num(abs(item[1].covariance - declared), nan=np.inf))
     good = abs(slopes.covariance - declared) < NEAR
-    yield held(case, slopes.covariance, f"order = {declared:g}", good, f"the nearest case is {NEAR} off or more")
+    yield held(case, slopes.covariance, f"weak_order = {declared:g}", good, f"the nearest case is {NEAR} off or more")
 
 
 def _ends(solver: Solver, sdes: Sequence[LinearSDE]) -> Iterator[Found]:
@@ -154,7 +154,7 @@ def _ends(solver: Solver, sdes: Sequence[LinearSDE]) -> Iterator[Found]:
             yield skipped(BLURRED, spec)
             continue
         coarse, fine = (float(error or 0.0) for error in errors)
-        good = np.isfinite([coarse, fine]).all() and (solver.order is None or fine < 0.75 * coarse or fine < 1e-12)
+        good = np.isfinite([coarse, fine]).all() and (solver.weak_order is None or fine < 0.75 * coarse or fine < 1e-12)
         measured = f"error {coarse:.2g}, with 4 times the steps {fine:.2g}"
         yield held(f"{spec} from t = {high:g} to {low:g}", measured, "falls", bool(good))
 
