@@ -35,7 +35,7 @@ VALUE, SPEC = "it is a value", "its spec reads back"
 ORDER, TOO_LOW, PLAN = "weak order", "no order is declared too low", "the plan is the formula"
 SHAPE, BATCH = "shape and dtype are those of x", "samples do not depend on their batch"
 REPEATS, RANDOM = "a step repeats itself", "the global random state stays"
-HONEST, CALLS = "deterministic is honest", "calls are honest"
+HONEST, CALLS = "deterministic and draws are honest", "calls are honest"
 
 BAD_SDES = {
     sdes.WrongDrift: {SLOPES},

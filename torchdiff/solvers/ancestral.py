@@ -136,6 +136,10 @@ class DPMppSDE(_Ancestral):
     def weak_order(self) -> float:  # type: ignore[override]
         return 2.0 if self.eta == 0.0 else 1.0
 
+    @property
+    def draws(self) -> int:
+        return 2 * (self.eta > 0.0)
+
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
         cur, nxt = span.cur, span.nxt
         assert isinstance(span.sde, ScalarSDE)

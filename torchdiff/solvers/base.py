@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
@@ -46,16 +47,19 @@ class Carry(NamedTuple):
 class Solver(ABC):
     """The ground floor: any step, on tensors. Derive from AffineSolver where + - and * by floats are enough.
 
-    weak_order:  order of convergence of the law of x in the number of steps; None for what does not converge by steps
-                 (correctors).
-    memory:      how many memos of earlier steps the formula reads.
-    calls:       network calls of one step; None where it chooses them itself (error control), once it runs.
-    accepts:     the SDE class that the formula needs.
-    moves:       False for a corrector, which stays at the level `span.cur`.
-    ends:        True if the formula is right from alpha = 0 and to sigma = 0; else the driver takes a DDIM step there.
+    weak_order:   order of convergence of the law of x in the number of steps; None for what does not converge by steps
+                  (correctors).
+    strong_order: order of convergence of x itself on one Brownian path; None where there is no such claim.
+    memory:       how many memos of earlier steps the formula reads.
+    calls:        network calls of one step; None where it chooses them itself (error control), once it runs.
+    draws:        fresh normals of x's shape in one step, at most; 1 unless it is deterministic. None: as it comes.
+    accepts:      the SDE class that the formula needs.
+    moves:        False for a corrector, which stays at the level `span.cur`.
+    ends:         True if the formula is right from alpha = 0 and to sigma = 0; else the driver takes a DDIM step there.
     """
 
     weak_order: ClassVar[float | None] = None
+    strong_order: ClassVar[float | None] = None
     memory: ClassVar[int] = 0
     calls: ClassVar[int | None] = 1
     accepts: ClassVar[type[LinearSDE]] = LinearSDE
@@ -67,6 +71,17 @@ class Solver(ABC):
     def deterministic(self) -> bool:
         """True if no step draws noise: only such solvers run from data to noise too."""
         return False
+
+    @property
+    def draws(self) -> int | None:
+        """How many times a step asks for noise, at most; None where it chooses that once it runs."""
+        return 0 if self.deterministic else 1
+
+    @property
+    def source(self) -> str:
+        """Where the formula comes from: what follows "Source:" in the docstring; "" without one."""
+        _, _, source = inspect.cleandoc(type(self).__doc__ or "").partition("\nSource: ")
+        return " ".join(source.partition("\n\n")[0].split())
 
     @property
     def adaptive(self) -> bool:

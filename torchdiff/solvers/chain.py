@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -54,6 +55,10 @@ class Langevin(Solver):
     def calls(self) -> int:  # type: ignore[override]
         return self.repeat
 
+    @property
+    def draws(self) -> int:
+        return self.repeat
+
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
         from torchdiff.draws import lazy  # not above: it loads torch, which a plan needs not
 
@@ -93,6 +98,10 @@ class ALD(AffineSolver):
     def calls(self) -> int:  # type: ignore[override]
         return self.repeat
 
+    @property
+    def draws(self) -> int:
+        return self.repeat
+
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
         cur = span.cur
         size = 2.0 * _damping(span) * (self.snr * cur.sigma) ** 2
@@ -113,8 +122,16 @@ class Chain(Solver):
 
     @property
     def calls(self) -> int | None:  # type: ignore[override]
-        calls = [part.calls for part in self.parts()]
-        return None if None in calls else sum(filter(None, calls))
+        return _sum(part.calls for part in self.parts())
+
+    @property
+    def draws(self) -> int | None:
+        return _sum(part.draws for part in self.parts())
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    known = list(counts)
+    return None if None in known else sum(filter(None, known))
 
 
 DEFAULT_PREDICTOR, DEFAULT_CORRECTOR = DDPM(), Langevin()

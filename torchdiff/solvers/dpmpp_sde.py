@@ -155,6 +155,10 @@ class SEEDS2(_Stochastic):
         if not 0.0 < self.r < 1.0:
             raise OptionError(f"seeds_2: r must lie between 0 and 1, got {self.r!r}")
 
+    @property
+    def draws(self) -> int:
+        return 2 * (self.eta > 0.0)
+
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
         return stages(x, span, predict, noise, self.eta, (self.r,))
 
@@ -174,6 +178,10 @@ class SEEDS3(_Stochastic):
     @property
     def weak_order(self) -> float:  # type: ignore[override]
         return 3.0 if self.eta == 0.0 else 2.0
+
+    @property
+    def draws(self) -> int:
+        return 3 * (self.eta > 0.0)
 
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
         return stages(x, span, predict, noise, self.eta, (1.0 / 3.0, 2.0 / 3.0))

@@ -38,6 +38,10 @@ class SSCS(AffineSolver):
                 return "a prior that the SDE leaves as it is, F S + S F^T + G G^T = 0 at all times"
         return None
 
+    @property
+    def draws(self) -> int:
+        return 2
+
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
         cur, nxt, sde = span.cur, span.nxt, span.sde
         middle = sde.level(0.5 * (cur.t + nxt.t))

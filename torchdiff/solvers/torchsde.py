@@ -34,6 +34,10 @@ class TorchSDE(Solver):
     def calls(self) -> int:  # type: ignore[override]
         return METHODS[self.method][1]
 
+    @property
+    def draws(self) -> None:
+        return None  # as many as the method asks its Brownian motion for
+
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
         from torchdiff.interop.torchsde import reverse_step  # not above: it loads torch, which a plan needs not
 

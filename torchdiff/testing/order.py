@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -32,7 +33,8 @@ RANGES = {
     "cld:beta=0.1,slope=6.9": ((1.0, 0.1), (0.5, 0.1)),
 }
 OTHER = ((0.98, 0.1), (0.5, 0.1))  # of t_max, for a process that has no line above
-FINEST = 4096
+FINEST, COARSEST = 4096, 16
+SETTLED = 512, 0.004  # steps from which on a slope may count as found, and how still it must stand at two doublings
 VARIANCE, MEAN = (0.05, 0.25, 2.0), 0.3
 FLOOR = 1e-10  # an error below it is not read: rounding, 1e-13 after thousands of steps, would bend its slope
 
@@ -57,6 +59,11 @@ class Slopes(NamedTuple):
     covariance: float
     map: float
     errors: tuple[float, float]
+
+    @property
+    def least(self) -> float:
+        """The order that both show; nan where neither has an error."""
+        return min((slope for slope in self[:2] if not math.isnan(slope)), default=math.nan)
 
 
 def default_sdes() -> list[str]:
@@ -100,24 +107,24 @@ def affine(solver: Solver, case: Case, steps: int) -> tuple[Any, gaussian.Affine
 
 
 def slopes(solver: Solver, case: Case, finest: int = FINEST) -> Slopes | None:
-    """Errors at finest / 8, / 4, / 2 and finest steps; coarser ones where those are lost in rounding. None: not linear.
+    """Richardson slopes on grids of 16, 32, ... steps, as fine as they need to stand still. None: not linear.
 
-    The covariance when the start is exact, and the linear map, which says what becomes of a perturbed start.
+    Of the covariance when the start is exact, and of the linear map, which says what becomes of a perturbed start.
     """
-    while True:
-        runs = [_errors(solver, case, finest // k) for k in (8, 4, 2, 1)]
-        if any(run is None for run in runs):
+    errors: list[float] = []
+    moves: list[float] = []
+    before, steps = None, COARSEST
+    while steps <= finest:
+        run = _errors(solver, case, steps)
+        if run is None:
             return None
-        errors = [run[0] for run in runs if run]
-        moves = [float(np.abs(a - b).max()) for (_, a), (_, b) in pairwise(run for run in runs if run)]
-        if errors[-1] >= FLOOR or finest <= 256:
-            # 1e-12: what thousands of roundings leave
-            return Slopes(
-                richardson(errors[1:]) if errors[-1] > 1e-12 else math.nan,
-                richardson(moves) if moves[-1] > 1e-12 else math.nan,
-                (errors[0], errors[-1]),
-            )
-        finest //= 4
+        errors.append(run[0])
+        if before is not None:
+            moves.append(float(np.abs(run[1] - before).max()))
+        before, steps = run[1], 2 * steps
+        if steps > SETTLED[0] and all(_found(values) for values in (errors, moves)):
+            break
+    return Slopes(_slope(errors), _slope(moves), (errors[0], errors[-1]))
 
 
 def _errors(solver: Solver, case: Case, steps: int) -> tuple[float, np.ndarray] | None:
@@ -128,9 +135,27 @@ def _errors(solver: Solver, case: Case, steps: int) -> tuple[float, np.ndarray] 
     return float(np.abs(found.apply(start).cov - end.cov).max()), found.matrix
 
 
+def _read(values: Sequence[float]) -> list[float]:
+    """The values before the first that rounding could bend."""
+    return list(itertools.takewhile(lambda value: value >= FLOOR, values))
+
+
+def _found(values: Sequence[float]) -> bool:
+    """More steps will not tell more: the values are lost in rounding, or their slope stands still."""
+    known = _read(values)
+    slopes = [richardson(known[: n + 1]) for n in range(2, len(known))][-2:]
+    return len(known) < len(values) or (len(slopes) == 2 and abs(slopes[1] - slopes[0]) < SETTLED[1])
+
+
+def _slope(values: Sequence[float]) -> float:
+    """Richardson's, but never below the last slope itself: from a higher order down to its own, he overshoots."""
+    known = _read(values)
+    return max(richardson(known), math.log2(known[-2] / known[-1])) if len(known) > 2 else math.nan
+
+
 def richardson(values: Sequence[float]) -> float:
-    """2 p(N) - p(N / 2): the slope with its own first-order error taken out."""
-    p = [math.log2(a / b) for a, b in pairwise(values)]
+    """2 p(N) - p(N / 2) of the last three: the slope with its own first-order error taken out."""
+    p = [math.log2(a / b) for a, b in pairwise(values[-3:])]
     return 2.0 * p[-1] - p[-2]
 
 
