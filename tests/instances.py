@@ -18,6 +18,33 @@ VARIANTS = {
     "ddim": ["ddim:eta=0.5", "ddim:eta=1"],
     "ddpm": ["ddpm:variance=fixed_large"],
     "ode": ["ode:method=euler"],
+    "adams": ["adams:order=1", "adams:order=3,start=single", "adams:order=4,start=single,coordinate=log_snr"],
+    "deis": ["deis:order=2,basis=rho", "deis:order=4,start=single", "deis:order=3,start=single,basis=log_snr"],
+    "dpm2_ancestral": ["dpm2_ancestral:eta=0"],
+    "dpmpp_1_sde": ["dpmpp_1_sde:eta=0.5"],
+    "dpmpp_2m_sde": ["dpmpp_2m_sde:variant=taylor", "dpmpp_2m_sde:eta=0"],
+    "dpmpp_2s": ["dpmpp_2s:variant=taylor,r=0.7"],
+    "dpmpp_2s_ancestral": ["dpmpp_2s_ancestral:eta=0"],
+    "dpmpp_3m": ["dpmpp_3m:start=single", "dpmpp_3m:compat=diffusers"],
+    "dpmpp_3m_sde": ["dpmpp_3m_sde:compat=k_diffusion"],
+    "dpmpp_sde": ["dpmpp_sde:eta=0"],
+    "edm": ["edm:churn=20"],
+    "euler_ancestral": ["euler_ancestral:eta=0.5"],
+    "ipndm": ["ipndm:order=2"],
+    "lms": ["lms:order=4,start=single", "lms:order=2"],
+    "rf_ancestral": ["rf_ancestral:eta=0"],
+    "rk": [
+        "rk:tableau=heun3",
+        "rk:tableau=dopri5",
+        "rk:tableau=rk38,coordinate=log_snr",
+        "rk:tableau=ssp3,coordinate=sigma",
+        "rk:tableau=butcher5",
+    ],
+    "sa_solver": ["sa_solver:tau=0", "sa_solver:tau=0.5,predictor=2,corrector=0", "sa_solver:mode=pece"],
+    "seeds_2": ["seeds_2:r=0.3"],
+    "seeds_3": ["seeds_3:eta=0"],
+    "unip": ["unip:order=3,start=single", "unip:order=1", "unip:variant=bh1"],
+    "unipc": ["unipc:order=3", "unipc:order=1", "unipc:variant=bh1"],
     "langevin": ["langevin:repeat=2"],
     "predictor_corrector": [
         "predictor_corrector:predictor=dpmpp_2m,corrector=(ald:repeat=2)",
@@ -40,7 +67,19 @@ def fits(solver: str, sde: str) -> bool:
 
 SDE_SPECS = specs(list_sdes(), SDE_VARIANTS)
 SOLVER_SPECS = specs(list_solvers(), VARIANTS)
-PAIRS = [(solver, sde) for sde in SDE_SPECS for solver in SOLVER_SPECS if fits(solver, sde)]
+# Every solver is run on these; on the other processes those whose formula does not go through log-SNR and ratio alone.
+HOMES = ("vp", "flow", "cld")
+TRAVELLERS = (
+    "ancestral", "ddim", "ddpm", "dpmpp_2m", "euler_maruyama", "heun", "langevin", "ode", "predictor_corrector",
+    "reverse_diffusion", "sscs", "torchsde",
+)  # fmt: skip
+
+
+def met(solver: str, sde: str) -> bool:
+    return sde in HOMES or solver.partition(":")[0] in TRAVELLERS
+
+
+PAIRS = [(solver, sde) for sde in SDE_SPECS for solver in SOLVER_SPECS if met(solver, sde) and fits(solver, sde)]
 MOVERS = [(solver, sde) for solver, sde in PAIRS if get_solver(solver).parts()[-1].moves]
 
 

@@ -20,6 +20,8 @@ def split(cur: Level, nxt: Level, eta: float) -> tuple[float, float]:
     up = min(s', eta s' sqrt(1 - s'^2 / s^2)),   down^2 = s'^2 - up^2
     """
     s = ratio(nxt)
+    if eta == 0.0:
+        return s, 0.0
     up = min(s, eta * s * math.sqrt(-math.expm1(-2.0 * rise(cur, nxt))))
     return math.sqrt(s * s - up * up), up
 

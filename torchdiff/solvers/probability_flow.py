@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from torchdiff.errors import IncompatibleError, OptionError
+from torchdiff.errors import OptionError
 from torchdiff.sde.base import Level, LinearSDE, ScalarSDE
 from torchdiff.solvers.base import Predict, Span
 from torchdiff.solvers.tableaus import Tableau
@@ -18,10 +18,6 @@ class ProbabilityFlow:
     """The probability flow dy/dc = slope in a coordinate c: y = x in "t", y = x / alpha in "log_snr" and "sigma"."""
 
     def __init__(self, coordinate: str, sde: LinearSDE) -> None:
-        if coordinate != "t" and not isinstance(sde, ScalarSDE):
-            raise IncompatibleError(
-                f"coordinate {coordinate!r} needs one alpha and one sigma, got {sde!r} of {sde.blocks} blocks; use 't'"
-            )
         self.coordinate, self.sde = coordinate, sde
 
     def place(self, level: Level) -> float:
@@ -74,3 +70,10 @@ def along(y: Any, width: float, weights: Sequence[Any], slopes: Sequence[Any]) -
 def check_coordinate(name: str, coordinate: str) -> None:
     if coordinate not in COORDINATES:
         raise OptionError(f"{name}: coordinate is one of {', '.join(COORDINATES)}, got {coordinate!r}")
+
+
+def missing(coordinate: str, sde: LinearSDE) -> str | None:
+    """What a method in this coordinate needs beside what the SDE has."""
+    if coordinate == "t" or isinstance(sde, ScalarSDE):
+        return None
+    return f"one alpha and one sigma for its coordinate {coordinate!r}, or coordinate=t"

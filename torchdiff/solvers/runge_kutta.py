@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 from torchdiff.errors import OptionError
 from torchdiff.registry import SOLVERS
+from torchdiff.sde.base import LinearSDE
 from torchdiff.solvers.base import AffineSolver, Carry, Noise, Predict, Span
 from torchdiff.solvers.exponential import check_start
-from torchdiff.solvers.probability_flow import ProbabilityFlow, along, check_coordinate
+from torchdiff.solvers.probability_flow import ProbabilityFlow, along, check_coordinate, missing
 from torchdiff.solvers.quadrature import lagrange, legendre
 from torchdiff.solvers.tableaus import TABLEAUS
 
@@ -48,6 +49,9 @@ class RungeKutta(AffineSolver):
     def deterministic(self) -> bool:
         return True
 
+    def needs(self, sde: LinearSDE) -> str | None:
+        return missing(self.coordinate, sde)
+
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
         return ProbabilityFlow(self.coordinate, span.sde).single(x, span, predict, TABLEAUS[self.tableau])[0]
 
@@ -84,6 +88,9 @@ class Adams(AffineSolver):
     @property
     def deterministic(self) -> bool:
         return True
+
+    def needs(self, sde: LinearSDE) -> str | None:
+        return missing(self.coordinate, sde)
 
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
         cur, nxt, flow = span.cur, span.nxt, ProbabilityFlow(self.coordinate, span.sde)
