@@ -15,7 +15,7 @@ COORDINATES = ("t", "log_snr", "sigma")
 
 
 class ProbabilityFlow:
-    """The probability flow dy/dc = slope in a coordinate c: y = x in "t", y = x / alpha in "log_snr" and "sigma"."""
+    """The probability flow dy/dc = slope in a coordinate c: y = x in "t" and "log_snr", y = x / alpha in "sigma"."""
 
     def __init__(self, coordinate: str, sde: LinearSDE) -> None:
         self.coordinate, self.sde = coordinate, sde
@@ -34,18 +34,23 @@ class ProbabilityFlow:
 
     def inside(self, x: Any, level: Level) -> Any:
         """y from x."""
-        return x if self.coordinate == "t" else x * (1.0 / level.alpha)
+        return x * (1.0 / level.alpha) if self.coordinate == "sigma" else x
 
     def outside(self, y: Any, level: Level) -> Any:
         """x from y."""
-        return y if self.coordinate == "t" else y * level.alpha
+        return y * level.alpha if self.coordinate == "sigma" else y
 
     def slope(self, x: Any, level: Level, predict: Predict) -> Any:
-        """dy/dc: the velocity, -sigma / alpha eps or eps."""
+        """dy/dc: the velocity, the velocity times dt/dc, or eps."""
         model = predict(x, level)
+        if self.coordinate == "sigma":
+            return model.eps
         if self.coordinate == "t":
             return model.velocity
-        return model.eps * (-level.sigma / level.alpha) if self.coordinate == "log_snr" else model.eps
+        assert isinstance(self.sde, ScalarSDE)
+        alpha, sigma = self.sde.rates(level.t)
+        # not velocity / (alpha' / alpha - sigma' / sigma): both rates of a process may be infinite where one is
+        return model.velocity * (1.0 / (alpha / level.alpha - sigma / level.sigma))
 
     def single(self, x: Any, span: Span, predict: Predict, tableau: Tableau) -> tuple[Any, Any]:
         """(x at nxt, the slope at cur) by a Runge-Kutta step."""

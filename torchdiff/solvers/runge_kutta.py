@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from torchdiff.errors import OptionError
 from torchdiff.registry import SOLVERS
@@ -23,7 +23,7 @@ class RungeKutta(AffineSolver):
 
     tableau: euler, midpoint, heun, ralston (orders 1, 2), kutta3, heun3, ralston3, ssp3 (3), rk4, rk38 (4), butcher5,
     dopri5 (5); as many network calls a step as it has stages. coordinate: "t", or for one block "log_snr" or "sigma" =
-    sigma / alpha, where y = x / alpha follows the network alone. Runs from data to noise too.
+    sigma / alpha, where x / alpha follows the network alone. Runs from data to noise too.
     Raises OptionError for an unknown tableau or coordinate; IncompatibleError for another coordinate than t with
     blocks.
     Source: Song et al. 2021, arXiv:2011.13456, eq. 13; Hairer, Norsett & Wanner 1993, sections II.1 and II.5.
@@ -73,13 +73,16 @@ class Adams(AffineSolver):
     order: int = 2
     coordinate: str = "t"
     start: str = "lower"
-    memory: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
         if self.order not in (1, 2, 3, 4):
             raise OptionError(f"adams: order is from 1 to 4, got {self.order!r}")
         check_coordinate("adams", self.coordinate)
         check_start("adams", self.start)
+
+    @property
+    def memory(self) -> int:  # type: ignore[override]
+        return self.order - 1
 
     @property
     def weak_order(self) -> float:  # type: ignore[override]
