@@ -17,6 +17,7 @@ from torchdiff.solvers.exponential import (
     check_variant,
     data_step,
     halved_step,
+    midway,
     rise,
     second_order,
 )
@@ -144,7 +145,8 @@ class DPMpp3M(AffineSolver):
 
     start: "lower" takes DDIM and 2M in the first steps, and with them the order is 2; "single" takes one second-order
     single step first, one more call, and keeps order 3. lower_final: 2M and DDIM are the last steps, and the order 2.
-    compat: "diffusers" or "k_diffusion" halve D_2 as their code does, which is of second order; None is right.
+    compat: "diffusers" and "k_diffusion" halve D_2 as their code does, which is of second order; with two predictions
+    the former takes the midpoint of dpmpp_2m. None is right.
     Raises OptionError for another start or compat.
     Source: Lu et al. 2022, arXiv:2211.01095, with the second divided difference doubled (the paper's code lacks the 2).
     """
@@ -177,5 +179,9 @@ class DPMpp3M(AffineSolver):
             return Carry(moved, (span.cur, x0))
         x0 = predict(x, span.cur).x0
         nodes = [(span.cur, x0), *span.past][: used(3, span, self.lower_final)]
-        formula = data_step if len(nodes) < 3 or self.compat is None else halved_step
-        return Carry(formula(x, span.cur, span.nxt, nodes), (span.cur, x0))
+        memo = (span.cur, x0)
+        if len(nodes) == 3 and self.compat is not None:
+            return Carry(halved_step(x, span.cur, span.nxt, nodes), memo)
+        if len(nodes) == 2 and self.compat == "diffusers":
+            nodes = midway(span.cur, span.nxt, nodes)
+        return Carry(data_step(x, span.cur, span.nxt, nodes), memo)

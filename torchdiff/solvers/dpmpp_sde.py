@@ -19,6 +19,7 @@ from torchdiff.solvers.exponential import (
     check_variant,
     data_step,
     halved_step,
+    midway,
     rise,
     spread,
 )
@@ -120,9 +121,7 @@ class DPMpp2MSDE(_Multistep):
 
     def mean(self, x: Any, cur: Level, nxt: Level, nodes: list[Node]) -> Any:
         if len(nodes) > 1 and self.variant == "midpoint":
-            (_, x0), (old, x0_old) = nodes
-            half = 0.5 * rise(cur, nxt) / rise(old, cur)
-            nodes = [(cur, (1.0 + half) * x0 - half * x0_old)]
+            nodes = midway(cur, nxt, nodes)
         return data_step(x, cur, nxt, nodes, self.eta)
 
 
@@ -133,7 +132,8 @@ class DPMpp3MSDE(_Multistep):
 
     Weak order 2 where there is noise, whatever the number of predictions; without noise it is dpmpp_3m. start and
     lower_final as in dpmpp_2m_sde. compat: "k_diffusion" halves the second divided difference, as its code does;
-    "diffusers" halves it and turns it round where it enters as a constant, which is of order 1, and has eta = 1.
+    "diffusers" halves it, has - 1/2 where + 1/2 belongs in its weight, which is of order 1, takes two predictions by
+    the midpoint, and has eta = 1.
     Raises OptionError for eta < 0, another start or compat, and for compat "diffusers" with another eta.
     Source: Lu et al. 2022, arXiv:2211.01095, with the second divided difference doubled; k-diffusion's 3m_sde.
     """
@@ -155,9 +155,9 @@ class DPMpp3MSDE(_Multistep):
 
     def mean(self, x: Any, cur: Level, nxt: Level, nodes: list[Node]) -> Any:
         if len(nodes) < 3 or self.compat is None:
+            nodes = midway(cur, nxt, nodes) if self.compat == "diffusers" and len(nodes) == 2 else nodes
             return data_step(x, cur, nxt, nodes, self.eta)
         x = halved_step(x, cur, nxt, nodes, self.eta)
-        # diffusers has (...) / (2h)^2 - 1/2 where + 1/2 belongs
         return x if self.compat == "k_diffusion" else x - nxt.alpha * bend(rise(cur, nxt), cur, nodes)
 
 

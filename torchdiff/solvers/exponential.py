@@ -115,6 +115,13 @@ def bend(h: float, cur: Level, nodes: Sequence[Node]) -> Any:
     return ((m0 - m1) * (1.0 / r0) - (m1 - m2) * (1.0 / r1)) * (1.0 / (r0 + r1))
 
 
+def midway(cur: Level, nxt: Level, nodes: Sequence[Node]) -> list[Node]:
+    """The line through two predictions in the middle of the step: the prediction of the midpoint variants."""
+    (_, x0), (old, x0_old) = nodes
+    half = 0.5 * rise(cur, nxt) / rise(old, cur)
+    return [(cur, (1.0 + half) * x0 - half * x0_old)]
+
+
 def second_order(x: Any, span: Span, predict: Predict, r: float, variant: str) -> tuple[Any, Any]:
     """(x at nxt, x0 at cur) by a single step of second order."""
     cur, nxt, middle = span.cur, span.nxt, between(span, r)

@@ -81,7 +81,7 @@ class UniP(AffineSolver):
 
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
         if begins(span, self.start):
-            moved, x0 = second_order(x, span, predict, 0.5, "taylor")
+            moved, x0 = second_order(x, span, predict, 0.5, "midpoint" if self.order == 2 else "taylor")
             return Carry(moved, (span.cur, x0))
         x0 = predict(x, span.cur).x0
         nodes = [(span.cur, x0), *span.past][: used(self.order, span, self.lower_final)]
