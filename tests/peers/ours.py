@@ -35,13 +35,13 @@ def run(sde, solver, times, prediction, x=None):
 
 
 class Normals:
-    """Hands out the normals of our run in order, and after them ones that a peer must not use."""
+    """Hands out the normals of our run in order, and after them ones, which a peer must not use."""
 
     def __init__(self, normals):
         self.left = list(normals)
 
     def __call__(self, *args, **words):
-        return self.left.pop(0) if self.left else torch.full(SHAPE, 1e3, dtype=torch.float64)
+        return self.left.pop(0) if self.left else torch.ones(SHAPE, dtype=torch.float64)
 
 
 def distance(theirs, ours):
