@@ -31,6 +31,6 @@ def test_scheduler_and_solver_end_at_one_state(case, prediction):
 def test_every_number_of_steps(case, prediction):
     """The same at each number of steps from 1 to 50; those of a case that has its own counts are told already."""
     for steps in range(case.counts[0], 51 if case.counts[-1] == 50 else 1):
-        exact, shipped = meet(case, steps, prediction, (True, False))
+        exact, *shipped = meet(case, steps, prediction, (True, False) if case.shipped > case.bound else (True,))
         assert exact <= case.bound, steps
-        assert shipped <= case.shipped, steps
+        assert all(end <= case.shipped for end in shipped), steps
