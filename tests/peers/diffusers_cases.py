@@ -70,6 +70,10 @@ def cut(scheduler: Any) -> None:
     scheduler.sigmas = 0.98 * scheduler.sigmas
 
 
+def double(scheduler: Any) -> None:
+    scheduler.sigmas = scheduler.sigmas.double()
+
+
 def cut_table(scheduler: Any) -> None:
     scheduler.betas = 0.98 * scheduler.betas
     scheduler.alphas = (1.0 - scheduler.betas**2) ** 0.5
@@ -107,6 +111,8 @@ CASES = (
         for eta in (0.0, 0.5, 1.0)
     ),
     Case("DDPM", "ddpm", {}, {"clip_sample": False} | LEADING, predictions=ALL),
+    Case("DDPM", "ddpm:variance=fixed_large", {"variance_type": "fixed_large"}, {"clip_sample": False} | LEADING,
+         note="on a grid that ends at t = 0"),
     Case("EulerDiscrete", "euler", {}, TRAILING, predictions=ALL, shipped=SHIPPED),
     Case("EulerAncestralDiscrete", "euler_ancestral", {}, TRAILING, shipped=SHIPPED),
     Case("HeunDiscrete", "heun", {}, TRAILING, predictions=ALL),
@@ -129,7 +135,8 @@ CASES = (
         for algorithm, order, kind, spec in MULTISTEP if order > 1
     ),
     Case("DPMSolverMultistep", final("deis:order=2,basis=log_snr"), multistep("dpmsolver", 2, "heun") | SIGMA_MIN,
-         TRAILING, counts=COUNTS[1:], bound=LOSSY, shipped=SHIPPED, note="from 2 steps on: float32 loses 4 digits in one"),
+         TRAILING, counts=COUNTS[1:], bound=LOSSY, shipped=SHIPPED,
+         note="from 2 steps on: float32 loses 4 digits in one"),
     Case("DPMSolverMultistep", "dpmpp_2m", {"use_flow_sigmas": True}, FLOW, predictions=("flow_prediction",),
          shipped=SHIPPED),
     Case("DPMSolverSinglestep", "dpmpp_2s", {"solver_order": 2}, counts=(1, 3, 5, 11, 21), every=2, edit=even,
@@ -163,6 +170,12 @@ CASES = (
         Case("EDMDPMSolverMultistep", spec if order < 3 else final(spec), multistep(algorithm, order, kind),
              predictions=("edm",))
         for algorithm, order, kind, spec in (*MULTISTEP[1:5], *MULTISTEP[6:8])
+    ),
+    Case("CosineDPMSolverMultistep", "dpmpp_2m_sde", {}, predictions=("v_prediction",)),
+    *(
+        Case("LTXEulerAncestralRF", f"rf_ancestral:eta={eta}", {"eta": eta}, predictions=("flow",), edit=double,
+             bound=1e-10, shipped=SHIPPED, note="it adds 1e-12 to alpha, which is 0.05")
+        for eta in (0.5, 1.0)
     ),
     Case("FlowMatchEulerDiscrete", "euler", {}, {"shift": 3.0}, predictions=("flow_prediction",), shipped=SHIPPED),
     Case("FlowMatchHeunDiscrete", "ode:method=heun", {}, {"shift": 3.0}, predictions=("flow_prediction",), edit=cut,

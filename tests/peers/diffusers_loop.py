@@ -96,14 +96,19 @@ def loop(scheduler, exact, normals, x, **options):
 
 
 def is_flow(scheduler):
-    return "FlowMatch" in type(scheduler).__name__ or bool(scheduler.config.get("use_flow_sigmas"))
+    return any(word in type(scheduler).__name__ for word in ("FlowMatch", "RF")) or bool(
+        scheduler.config.get("use_flow_sigmas")
+    )
 
 
 def process(scheduler, every):
     """(our process, the times of our grid, by how much the scheduler's state is larger than ours at the start)."""
     config, name = scheduler.config, type(scheduler).__name__
+    sde = torchdiff.get_sde("cosine:s=0,t_max=1")
+    if name == "CosineDPMSolverMultistepScheduler":
+        times = [at(sde, s) for s in scheduler.sigmas]
+        return sde, times, 1.0 / sde.level(times[0]).alpha
     if name == "IPNDMScheduler":
-        sde = torchdiff.get_sde("cosine:s=0,t_max=1")
         return sde, [at(sde, b / a) for a, b in zip(scheduler.alphas, scheduler.betas, strict=True)], 1.0
     if is_flow(scheduler) or name.startswith("EDM"):
         places = list(dict.fromkeys(scheduler.sigmas.tolist()))
@@ -128,7 +133,8 @@ def at(sde, ratio):
 
 
 PREDICTIONS = {
-    "epsilon": "eps", "sample": "x0", "v_prediction": "v", "flow_prediction": "flow", "edm": "edm:sigma_data=0.5",
+    "epsilon": "eps", "sample": "x0", "v_prediction": "v", "flow_prediction": "flow", "flow": "flow",
+    "edm": "edm:sigma_data=0.5",
 }  # fmt: skip
 
 
