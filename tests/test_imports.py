@@ -30,7 +30,7 @@ LAYERS = (
     ("sde",),
     ("solvers.base", "solvers.tableaus", "solvers.quadrature"),
     ("solvers.exponential", "solvers.ratio", "solvers.probability_flow"),
-    ("intervals",),
+    ("intervals", "solvers.multistep"),
     ("solvers.*",),
     ("solvers", "drive"),
     ("steps",),

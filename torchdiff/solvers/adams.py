@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,11 +11,12 @@ from torchdiff.errors import OptionError
 from torchdiff.registry import SOLVERS
 from torchdiff.sde.base import Level, LinearSDE, ScalarSDE
 from torchdiff.solvers.base import AffineSolver, Carry, Noise, Predict, Span
-from torchdiff.solvers.exponential import Node, between, check_start, noise_step
+from torchdiff.solvers.exponential import Node, between, check_start, noise_step, rise
+from torchdiff.solvers.multistep import begins, check_begin, most_calls, reached, used
 from torchdiff.solvers.quadrature import lagrange, legendre
 from torchdiff.solvers.ratio import ratio, slope_step
 
-POINTS = 24  # of Gauss-Legendre: 1e-15 for the smooth integrands here, also where sigma / alpha grows e^5-fold
+POINTS = 24  # of Gauss-Legendre: 2e-14 of the weights where 2 steps go all the way of VP, 1e-15 where 10 do
 
 
 def transfer(x: Any, span: Span, eps: Any) -> Any:
@@ -29,12 +31,12 @@ def _in_ratio(span: Span, at: float) -> tuple[float, float]:
 
 
 def _in_time(span: Span, at: float) -> tuple[float, float]:
-    assert isinstance(span.sde, ScalarSDE)
-    width = span.nxt.t - span.cur.t
-    t = span.cur.t + at * width
-    _, alpha, sigma = span.sde.level(t)
-    up, down = span.sde.rates(t)[::-1]
-    return t, width * (up - down * sigma / alpha) / alpha
+    """(t, the derivative of sigma / alpha by `at`) at the fraction `at` of the step in log-SNR.
+
+    By t itself the integrand would have a singular end: sigma is the root of t near the data of VP.
+    """
+    level = between(span, at)
+    return level.t, -rise(span.cur, span.nxt) * ratio(level)
 
 
 COORDINATES: dict[str, tuple[Callable[[Level], float], Callable[[Span, float], tuple[float, float]]]] = {
@@ -73,14 +75,59 @@ def single_step(x: Any, span: Span, predict: Predict, order: int) -> tuple[Any, 
 
 @dataclass(frozen=True)
 class _Multistep(AffineSolver):
-    """A deterministic method that remembers eps."""
+    """A deterministic method that remembers eps. It runs to sigma = 0 by its own formula."""
 
-    memory: ClassVar[int] = 3
     accepts: ClassVar[type[LinearSDE]] = ScalarSDE
+    ends: ClassVar[bool] = True
 
     @property
     def deterministic(self) -> bool:
         return True
+
+    def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
+        cur, nxt = span.cur, span.nxt
+        if cur.alpha == 0.0:  # infinitely far away in sigma / alpha: DDIM, of which nothing is remembered
+            model = predict(x, cur)
+            return nxt.alpha * model.x0 + nxt.sigma * model.eps
+        return self.inside(x, span, predict)
+
+    @abstractmethod
+    def inside(self, x: Any, span: Span, predict: Predict) -> Carry:
+        """The step from a level with alpha > 0."""
+
+
+@dataclass(frozen=True)
+class _Polynomial(_Multistep):
+    """What the methods share that integrate the polynomial through the last `order` predictions."""
+
+    order: int = 4
+    start: str = "lower"
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__.lower()
+        _check_order(name, self.order)
+        check_start(name, self.start)
+        check_begin(name, self.start, self.order)
+
+    @property
+    def memory(self) -> int:  # type: ignore[override]
+        return self.order - 1
+
+    @property
+    def calls(self) -> int:  # type: ignore[override]
+        return most_calls(self.order, self.start)
+
+    @property
+    def weak_order(self) -> float:  # type: ignore[override]
+        return reached(self.order, self.start, False)
+
+    def begin(self, x: Any, span: Span, predict: Predict) -> Carry | None:
+        """The step of a start by single steps, or None where the polynomial through what there is does."""
+        order = max(self.order - 1, 2)
+        if not begins(span, self.start, order - 1):
+            return None
+        moved, eps = single_step(x, span, predict, order)
+        return Carry(moved, (span.cur, eps))
 
 
 def _check_order(name: str, order: int) -> None:
@@ -88,22 +135,18 @@ def _check_order(name: str, order: int) -> None:
         raise OptionError(f"{name}: order is from 1 to 4, got {order!r}")
 
 
-def _start(x: Any, span: Span, predict: Predict, order: int, start: str) -> tuple[Any, Any] | None:
-    """The step of a start by single steps, or None where the polynomial through what there is does."""
-    enough = len(span.past) + 1 >= order - 1
-    return None if start == "lower" or enough else single_step(x, span, predict, order - 1)
-
-
 @SOLVERS.register("deis")
 @dataclass(frozen=True)
-class DEIS(_Multistep):
+class DEIS(_Polynomial):
     """DEIS: eps as the polynomial through the last `order` predictions, integrated exactly; one network call a step.
 
         x_nxt = alpha_nxt (x / alpha_cur + int_cur^nxt eps d(sigma / alpha))
 
-    basis: the polynomial is in "t" (tAB), in "rho" = sigma / alpha (rhoAB) or in "log_snr". The first steps have
-    fewer predictions: start "lower", of order 2 then; "single" begins with single steps of enough order instead.
-    Raises OptionError for an order outside 1..4, another basis and another start.
+    basis: the polynomial is in "t" (tAB), in "rho" = sigma / alpha (rhoAB), which runs to sigma = 0 too, or in
+    "log_snr". start: the first steps have fewer predictions ("lower", of order 2 then), or are single steps of enough
+    order with more calls ("single"). lower_final: the last steps use no more predictions than steps are left, and the
+    order is 2 at most.
+    Raises OptionError for an order outside 1..4, another basis, another start and a start of order 1.
     Source: Zhang & Chen 2023, arXiv:2204.13902, eqs. 14 and 15; quadrature to rounding where their code takes 10,000
     rectangles.
     """
@@ -111,53 +154,45 @@ class DEIS(_Multistep):
     order: int = 3
     basis: str = "t"
     start: str = "lower"
+    lower_final: bool = False
 
     def __post_init__(self) -> None:
-        _check_order("deis", self.order)
-        check_start("deis", self.start)
+        super().__post_init__()
         if self.basis not in (*COORDINATES, "log_snr"):
             raise OptionError(f"deis: basis is 't', 'rho' or 'log_snr', got {self.basis!r}")
 
     @property
-    def weak_order(self) -> float:  # type: ignore[override]
-        return float(self.order if self.start == "single" else min(self.order, 2))
+    def ends(self) -> bool:  # type: ignore[override]
+        return self.basis == "rho"
 
-    def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
-        begun = _start(x, span, predict, self.order, self.start)
-        if begun is not None:
-            return Carry(begun[0], (span.cur, begun[1]))
+    @property
+    def weak_order(self) -> float:  # type: ignore[override]
+        return reached(self.order, self.start, self.lower_final)
+
+    def inside(self, x: Any, span: Span, predict: Predict) -> Carry:
+        if (begun := self.begin(x, span, predict)) is not None:
+            return begun
         eps = predict(x, span.cur).eps
-        nodes = [(span.cur, eps), *span.past][: self.order]
-        return Carry(polynomial_step(x, span, nodes, self.basis), (span.cur, eps))
+        nodes = [(span.cur, eps), *span.past][: used(self.order, span, self.lower_final)]
+        return Carry(polynomial_step(x, span, nodes, self.basis), (span.cur, eps) if self.memory else None)
 
 
 @SOLVERS.register("lms")
 @dataclass(frozen=True)
-class LMS(_Multistep):
+class LMS(_Polynomial):
     """Linear multistep: Adams-Bashforth of the last `order` slopes on the true, uneven grid of sigma / alpha.
 
     The same plan as deis with basis "rho". start as there.
-    Raises OptionError for an order outside 1..4 and another start.
+    Raises OptionError for an order outside 1..4, another start and a start of order 1.
     Source: k-diffusion's sample_lms; Hairer, Norsett & Wanner 1993, section III.5, Adams on variable steps.
     """
 
-    order: int = 4
-    start: str = "lower"
-
-    def __post_init__(self) -> None:
-        _check_order("lms", self.order)
-        check_start("lms", self.start)
-
-    @property
-    def weak_order(self) -> float:  # type: ignore[override]
-        return float(self.order if self.start == "single" else min(self.order, 2))
-
-    def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
-        begun = _start(x, span, predict, self.order, self.start)
-        if begun is not None:
-            return Carry(begun[0], (span.cur, begun[1]))
+    def inside(self, x: Any, span: Span, predict: Predict) -> Carry:
+        if (begun := self.begin(x, span, predict)) is not None:
+            return begun
         eps = predict(x, span.cur).eps
-        return Carry(polynomial_step(x, span, [(span.cur, eps), *span.past][: self.order], "rho"), (span.cur, eps))
+        moved = polynomial_step(x, span, [(span.cur, eps), *span.past][: self.order], "rho")
+        return Carry(moved, (span.cur, eps) if self.memory else None)
 
 
 # Adams-Bashforth on an even grid (Hairer, Norsett & Wanner 1993, table III.1.1), newest first
@@ -193,12 +228,16 @@ class IPNDM(_Multistep):
         _check_order("ipndm", self.order)
 
     @property
+    def memory(self) -> int:  # type: ignore[override]
+        return self.order - 1
+
+    @property
     def weak_order(self) -> float:  # type: ignore[override]
         return float(min(self.order, 2))
 
-    def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
+    def inside(self, x: Any, span: Span, predict: Predict) -> Carry:
         eps = predict(x, span.cur).eps
-        return Carry(transfer(x, span, even(eps, span, self.order)), (span.cur, eps))
+        return Carry(transfer(x, span, even(eps, span, self.order)), (span.cur, eps) if self.memory else None)
 
 
 @SOLVERS.register("plms")
@@ -211,11 +250,13 @@ class PLMS(_Multistep):
     """
 
     weak_order: ClassVar[float] = 2.0
+    memory: ClassVar[int] = 3
+    calls: ClassVar[int] = 2
 
-    def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
+    def inside(self, x: Any, span: Span, predict: Predict) -> Carry:
         cur, nxt = span.cur, span.nxt
         eps = predict(x, cur).eps
-        if not span.past:
+        if not span.past and nxt.sigma > 0.0:
             ahead = predict(transfer(x, span, eps), nxt).eps
             return Carry(transfer(x, span, 0.5 * eps + 0.5 * ahead), (cur, eps))
         return Carry(transfer(x, span, even(eps, span, 4)), (cur, eps))

@@ -26,6 +26,15 @@ def split(cur: Level, nxt: Level, eta: float) -> tuple[float, float]:
     return math.sqrt(s * s - up * up), up
 
 
+def lowered(x: Any, cur: Level, nxt: Level, down: float, x0: Any) -> Any:
+    """x after DDIM's step with this x0 to sigma / alpha = down, in the units of alpha at nxt.
+
+    There may be no level of that sigma / alpha: it can lie below the cleanest one of the process.
+    """
+    gain = down / ratio(cur)
+    return (nxt.alpha / cur.alpha * gain) * x + (nxt.alpha * (1.0 - gain)) * x0
+
+
 def renoise(x: Any, span: Span, up: float, noise: Noise) -> Any:
     """x at nxt with the noise of an ancestral step."""
     return x if up == 0.0 else x + (span.nxt.alpha * up) * noise(span.cur, span.nxt)
@@ -109,10 +118,9 @@ class DPMpp2SAncestral(_Ancestral):
         x0 = predict(x, cur).x0
         if down == 0.0:
             return renoise(nxt.alpha * x0, span, up, noise)
-        lower = level_of(span.sde, down)
         middle = level_of(span.sde, math.sqrt(ratio(cur) * down))
         ahead = predict(data_step(x, cur, middle, [(cur, x0)]), middle).x0
-        return renoise((nxt.alpha / lower.alpha) * data_step(x, cur, lower, [(cur, ahead)]), span, up, noise)
+        return renoise(lowered(x, cur, nxt, down, ahead), span, up, noise)
 
 
 @SOLVERS.register("dpmpp_sde")
@@ -154,6 +162,5 @@ class DPMppSDE(_Ancestral):
     def ancestral(self, x: Any, span: Span, cur: Level, nxt: Level, x0: Any, noise: Noise) -> Any:
         """The step to sigma_down with this x0, and noise up to nxt."""
         down, up = split(cur, nxt, self.eta)
-        gain = down / ratio(cur)
-        x = (nxt.alpha / cur.alpha * gain) * x + (nxt.alpha * (1.0 - gain)) * x0
+        x = lowered(x, cur, nxt, down, x0)
         return x if up == 0.0 else x + (nxt.alpha * up) * noise(cur, nxt)

@@ -17,9 +17,11 @@ from torchdiff.solvers.exponential import (
     check_variant,
     data_step,
     halved_step,
+    midway,
     rise,
     second_order,
 )
+from torchdiff.solvers.multistep import begins, most_calls, reached, used
 
 
 @SOLVERS.register("dpmpp_2m")
@@ -29,15 +31,28 @@ class DPMpp2M(AffineSolver):
 
         x_nxt = sigma_nxt / sigma_cur x - alpha_nxt (e^{-h} - 1) d,   d = x0 + (x0 - x0_old) / (2r),   r = h_old / h
 
-    h is the rise of log(alpha / sigma). The first step, and a step to sigma = 0, take d = x0 (DDIM).
-    Runs from data to noise too.
+    h is the rise of log(alpha / sigma). variant "taylor" integrates the line through the two predictions exactly.
+    start: the first step takes d = x0, which is DDIM ("lower"), or is dpmpp_2s with one more call ("single"). A step
+    to sigma = 0 is DDIM's, and with lower_final the last one is, wherever it ends. Runs from data to noise too.
+    Raises OptionError for another variant and another start.
     Source: Lu et al. 2022, arXiv:2211.01095, algorithm 2.
     """
 
+    variant: str = "midpoint"
+    start: str = "lower"
+    lower_final: bool = False
     weak_order: ClassVar[float] = 2.0
     memory: ClassVar[int] = 1
     accepts: ClassVar[type[LinearSDE]] = ScalarSDE
     ends: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_variant("dpmpp_2m", self.variant)
+        check_start("dpmpp_2m", self.start)
+
+    @property
+    def calls(self) -> int:  # type: ignore[override]
+        return most_calls(2, self.start)
 
     @property
     def deterministic(self) -> bool:
@@ -45,14 +60,20 @@ class DPMpp2M(AffineSolver):
 
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
         cur, nxt = span.cur, span.nxt
+        if begins(span, self.start):
+            moved, x0 = second_order(x, span, predict, 0.5, self.variant)
+            return Carry(moved, (cur, x0))
         x0 = predict(x, cur).x0
+        memo = (cur, x0) if cur.alpha > 0.0 else None  # infinitely far away in log-SNR
         h = rise(cur, nxt)
         d = x0
-        if span.past and nxt.sigma > 0.0:
+        if span.past and nxt.sigma > 0.0 and used(2, span, self.lower_final) > 1:
             old, x0_old = span.past[0]
+            if self.variant == "taylor":
+                return Carry(data_step(x, cur, nxt, [(cur, x0), (old, x0_old)]), memo)
             r = rise(old, cur) / h
             d = (1.0 + 0.5 / r) * x0 - (0.5 / r) * x0_old
-        return Carry((nxt.sigma / cur.sigma) * x - (nxt.alpha * math.expm1(-h)) * d, (cur, x0))
+        return Carry((nxt.sigma / cur.sigma) * x - (nxt.alpha * math.expm1(-h)) * d, memo)
 
 
 @dataclass(frozen=True)
@@ -123,13 +144,15 @@ class DPMpp3M(AffineSolver):
         x0 + D_1 v + D_2 v^2 / 2 is the parabola through the last three predictions, v = u / h
 
     start: "lower" takes DDIM and 2M in the first steps, and with them the order is 2; "single" takes one second-order
-    single step first, one more call, and keeps order 3. compat: "diffusers" or "k_diffusion" halve D_2 as their code
-    does, which is of second order; None is right.
+    single step first, one more call, and keeps order 3. lower_final: 2M and DDIM are the last steps, and the order 2.
+    compat: "diffusers" and "k_diffusion" halve D_2 as their code does, which is of second order; with two predictions
+    the former takes the midpoint of dpmpp_2m. None is right.
     Raises OptionError for another start or compat.
     Source: Lu et al. 2022, arXiv:2211.01095, with the second divided difference doubled (the paper's code lacks the 2).
     """
 
     start: str = "lower"
+    lower_final: bool = False
     compat: str | None = None
     memory: ClassVar[int] = 2
     accepts: ClassVar[type[LinearSDE]] = ScalarSDE
@@ -139,18 +162,26 @@ class DPMpp3M(AffineSolver):
         check_compat("dpmpp_3m", self.compat)
 
     @property
+    def calls(self) -> int:  # type: ignore[override]
+        return most_calls(3, self.start)
+
+    @property
     def weak_order(self) -> float:  # type: ignore[override]
-        return 3.0 if self.start == "single" and self.compat is None else 2.0
+        return reached(3 if self.compat is None else 2, self.start, self.lower_final)
 
     @property
     def deterministic(self) -> bool:
         return True
 
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
-        if not span.past and self.start == "single":
+        if begins(span, self.start):
             moved, x0 = second_order(x, span, predict, 0.5, "taylor")
             return Carry(moved, (span.cur, x0))
         x0 = predict(x, span.cur).x0
-        nodes = [(span.cur, x0), *span.past]
-        formula = data_step if len(nodes) < 3 or self.compat is None else halved_step
-        return Carry(formula(x, span.cur, span.nxt, nodes), (span.cur, x0))
+        nodes = [(span.cur, x0), *span.past][: used(3, span, self.lower_final)]
+        memo = (span.cur, x0)
+        if len(nodes) == 3 and self.compat is not None:
+            return Carry(halved_step(x, span.cur, span.nxt, nodes), memo)
+        if len(nodes) == 2 and self.compat == "diffusers":
+            nodes = midway(span.cur, span.nxt, nodes)
+        return Carry(data_step(x, span.cur, span.nxt, nodes), memo)

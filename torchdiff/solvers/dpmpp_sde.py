@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torchdiff.errors import OptionError
 from torchdiff.registry import SOLVERS
-from torchdiff.sde.base import LinearSDE, ScalarSDE
+from torchdiff.sde.base import Level, LinearSDE, ScalarSDE
 from torchdiff.solvers.base import AffineSolver, Carry, Noise, Predict, Span
 from torchdiff.solvers.exponential import (
-    between,
+    Node,
+    bend,
     check_amount,
     check_compat,
+    check_start,
     check_variant,
     data_step,
-    decay,
     halved_step,
+    midway,
     rise,
     spread,
 )
+from torchdiff.solvers.multistep import begins, most_calls, reached, stages, used
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,38 @@ class _Stochastic(AffineSolver):
     def refresh(self, x: Any, span: Span, noise: Noise) -> Any:
         """x with the noise of the step."""
         return x if self.eta == 0.0 else x + spread(span.cur, span.nxt, self.eta) * noise(span.cur, span.nxt)
+
+
+@dataclass(frozen=True)
+class _Multistep(_Stochastic):
+    """What the methods with a past share: a start, an end, and a mean to which the noise of the step is added."""
+
+    start: str = "lower"
+    lower_final: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_start(type(self).__name__, self.start)
+
+    @property
+    def calls(self) -> int:  # type: ignore[override]
+        return most_calls(self.memory + 1, self.start)
+
+    @property
+    def draws(self) -> int:
+        return (self.eta > 0.0) * (2 if self.start == "single" else 1)
+
+    def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
+        if begins(span, self.start):
+            moved, x0 = stages(x, span, predict, noise, self.eta, (0.5,))
+            return Carry(moved, (span.cur, x0))
+        x0 = predict(x, span.cur).x0
+        nodes = [(span.cur, x0), *span.past][: used(self.memory + 1, span, self.lower_final)]
+        return Carry(self.refresh(self.mean(x, span.cur, span.nxt, nodes), span, noise), (span.cur, x0))
+
+    @abstractmethod
+    def mean(self, x: Any, cur: Level, nxt: Level, nodes: list[Node]) -> Any:
+        """x at nxt without its noise, from the predictions at cur and before."""
 
 
 @SOLVERS.register("dpmpp_1_sde")
@@ -63,13 +99,15 @@ class DPMpp1SDE(_Stochastic):
 
 @SOLVERS.register("dpmpp_2m_sde")
 @dataclass(frozen=True)
-class DPMpp2MSDE(_Stochastic):
+class DPMpp2MSDE(_Multistep):
     """SDE-DPM-Solver++(2M): weak order 2 with one network call a step.
 
         the mean of dpmpp_1_sde with d for x0,   d = x0 + (x0 - x0_old) / (2r),   r = h_old / h     "midpoint"
 
-    variant "taylor" integrates the line through the two predictions exactly. The first step is dpmpp_1_sde's.
-    Raises OptionError for eta < 0 and another variant.
+    variant "taylor" integrates the line through the two predictions exactly.
+    start: the first step is dpmpp_1_sde's ("lower") or seeds_2's, with one more call ("single"). lower_final: so is the
+    last one.
+    Raises OptionError for eta < 0, another variant and another start.
     Source: Lu et al. 2022, arXiv:2211.01095, eq. 19.
     """
 
@@ -81,58 +119,46 @@ class DPMpp2MSDE(_Stochastic):
         super().__post_init__()
         check_variant("dpmpp_2m_sde", self.variant)
 
-    def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
-        cur, nxt = span.cur, span.nxt
-        x0 = predict(x, cur).x0
-        nodes = [(cur, x0), *span.past]
-        if span.past and self.variant == "midpoint":
-            old, x0_old = span.past[0]
-            half = 0.5 * rise(cur, nxt) / rise(old, cur)
-            nodes = [(cur, (1.0 + half) * x0 - half * x0_old)]
-        return Carry(self.refresh(data_step(x, cur, nxt, nodes, self.eta), span, noise), (cur, x0))
+    def mean(self, x: Any, cur: Level, nxt: Level, nodes: list[Node]) -> Any:
+        if len(nodes) > 1 and self.variant == "midpoint":
+            nodes = midway(cur, nxt, nodes)
+        return data_step(x, cur, nxt, nodes, self.eta)
 
 
 @SOLVERS.register("dpmpp_3m_sde")
 @dataclass(frozen=True)
-class DPMpp3MSDE(_Stochastic):
+class DPMpp3MSDE(_Multistep):
     """SDE-DPM-Solver++(3M): exponential Adams-Bashforth of three predictions, one network call a step.
 
-    Weak order 2 where there is noise, whatever the number of predictions. compat: "k_diffusion" or "diffusers" halve
-    the second divided difference; diffusers' own sign error in this solver (order 1) is not offered.
-    Raises OptionError for eta < 0 and another compat.
+    Weak order 2 where there is noise, whatever the number of predictions; without noise it is dpmpp_3m. start and
+    lower_final as in dpmpp_2m_sde. compat: "k_diffusion" halves the second divided difference, as its code does;
+    "diffusers" halves it, has - 1/2 where + 1/2 belongs in its weight, which is of order 1, takes two predictions by
+    the midpoint, and has eta = 1.
+    Raises OptionError for eta < 0, another start or compat, and for compat "diffusers" with another eta.
     Source: Lu et al. 2022, arXiv:2211.01095, with the second divided difference doubled; k-diffusion's 3m_sde.
     """
 
     compat: str | None = None
-    weak_order: ClassVar[float] = 2.0
     memory: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_compat("dpmpp_3m_sde", self.compat)
+        if self.compat == "diffusers" and self.eta != 1.0:
+            raise OptionError(f"dpmpp_3m_sde: diffusers has eta = 1 only, got {self.eta!r}; compat=k_diffusion has any")
 
-    def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
-        cur, nxt = span.cur, span.nxt
-        x0 = predict(x, cur).x0
-        nodes = [(cur, x0), *span.past]
-        formula = data_step if len(nodes) < 3 or self.compat is None else halved_step
-        return Carry(self.refresh(formula(x, cur, nxt, nodes, self.eta), span, noise), (cur, x0))
+    @property
+    def weak_order(self) -> float:  # type: ignore[override]
+        if self.compat is not None:
+            return 1.0 if self.compat == "diffusers" else 2.0
+        return reached(3, self.start, self.lower_final) if self.eta == 0.0 else 2.0
 
-
-def stages(x: Any, span: Span, predict: Predict, noise: Noise, eta: float, fractions: tuple[float, ...]) -> Any:
-    """One step with predictions at these fractions of the way: each point from the first and the last prediction."""
-    cur = before = span.cur
-    nodes, fresh = [(cur, predict(x, cur).x0)], None
-    for level in (*(between(span, fraction) for fraction in fractions), span.nxt):
-        point = data_step(x, cur, level, nodes, eta)
-        if eta > 0.0:
-            new = spread(before, level, eta) * noise(before, level)
-            fresh = new if fresh is None else decay(before, level, eta) * fresh + new
-            point = point + fresh
-        if level is not span.nxt:
-            nodes = [nodes[0], (level, predict(point, level).x0)]
-        before = level
-    return point
+    def mean(self, x: Any, cur: Level, nxt: Level, nodes: list[Node]) -> Any:
+        if len(nodes) < 3 or self.compat is None:
+            nodes = midway(cur, nxt, nodes) if self.compat == "diffusers" and len(nodes) == 2 else nodes
+            return data_step(x, cur, nxt, nodes, self.eta)
+        x = halved_step(x, cur, nxt, nodes, self.eta)
+        return x if self.compat == "k_diffusion" else x - nxt.alpha * bend(rise(cur, nxt), cur, nodes)
 
 
 @SOLVERS.register("seeds_2")
@@ -160,7 +186,7 @@ class SEEDS2(_Stochastic):
         return 2 * (self.eta > 0.0)
 
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
-        return stages(x, span, predict, noise, self.eta, (self.r,))
+        return stages(x, span, predict, noise, self.eta, (self.r,))[0]
 
 
 @SOLVERS.register("seeds_3")
@@ -184,4 +210,4 @@ class SEEDS3(_Stochastic):
         return 3 * (self.eta > 0.0)
 
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
-        return stages(x, span, predict, noise, self.eta, (1.0 / 3.0, 2.0 / 3.0))
+        return stages(x, span, predict, noise, self.eta, (1.0 / 3.0, 2.0 / 3.0))[0]

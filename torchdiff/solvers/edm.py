@@ -22,8 +22,9 @@ class EDM(AffineSolver):
         then heun from s^ to the next level
 
     x is in units of x / alpha; N counts the intervals of the grid, the final one included. s^ never exceeds the largest
-    level of the SDE. churn = 0 is heun, of order 2; with churn the law of x converges at order 2 from the exact law at
-    the start, but what becomes of a start that is not exact only at order 1, for g is not churn / N to second order.
+    level of the SDE. A step to sigma = 0 churns too, and then takes x0. churn = 0 is heun, of order 2; with churn the
+    law of x converges at order 2 from the exact law at the start, but what becomes of a start that is not exact only at
+    order 1, for g is not churn / N to second order.
     Raises OptionError for churn < 0 or s_noise < 0.
     Source: Karras et al. 2022, arXiv:2206.00364, algorithm 2.
     """
@@ -34,6 +35,7 @@ class EDM(AffineSolver):
     s_noise: float = 1.0
     calls: ClassVar[int] = 2
     accepts: ClassVar[type[LinearSDE]] = ScalarSDE
+    ends: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_amount("edm", "churn", self.churn)
@@ -49,12 +51,17 @@ class EDM(AffineSolver):
 
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
         cur, nxt = span.cur, span.nxt
+        if cur.alpha == 0.0:  # s is infinite
+            model = predict(x, cur)
+            return nxt.alpha * model.x0 + nxt.sigma * model.eps
         if self.churn > 0.0 and self.low <= ratio(cur) <= self.high:
             raised = self.raised(span)
             if raised is not cur:
                 extra = math.sqrt(ratio(raised) ** 2 - ratio(cur) ** 2)
                 x = (raised.alpha / cur.alpha) * x + (raised.alpha * self.s_noise * extra) * noise(cur, cur)
                 cur = raised
+        if nxt.sigma == 0.0:
+            return nxt.alpha * predict(x, cur).x0
         width = ratio(nxt) - ratio(cur)
         eps = predict(x, cur).eps
         ahead = predict(slope_step(x, cur, nxt.alpha, width, eps), nxt).eps

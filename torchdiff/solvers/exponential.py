@@ -100,13 +100,26 @@ def pull(x: Any, cur: Level, nxt: Level, nodes: Sequence[Node], tau2: float = 0.
 def halved_step(x: Any, cur: Level, nxt: Level, nodes: Sequence[Node], tau2: float = 0.0) -> Any:
     """data_step through three nodes with half the second divided difference: what DPM-Solver's code has, order 2."""
     h = rise(cur, nxt)
+    _, first, second = moments((1.0 + tau2) * h, 3)
+    curved = bend(h, cur, nodes)
+    (_, m0), (one, m1), _ = nodes
+    r0 = rise(one, cur) / h
+    slope = (m0 - m1) * (1.0 / r0) + curved * r0
+    return data_step(x, cur, nxt, nodes[:1], tau2) + (nxt.alpha * first) * slope + (0.5 * nxt.alpha * second) * curved
+
+
+def bend(h: float, cur: Level, nodes: Sequence[Node]) -> Any:
+    """The second divided difference of three predictions in units of h: h^2 x0'' / 2 at cur."""
     (_, m0), (one, m1), (two, m2) = nodes
     r0, r1 = rise(one, cur) / h, rise(two, one) / h
-    _, first, second = moments((1.0 + tau2) * h, 3)
-    near, far = (m0 - m1) * (1.0 / r0), (m1 - m2) * (1.0 / r1)
-    bend = (near - far) * (1.0 / (r0 + r1))  # half of h^2 x0''
-    slope = near + bend * r0
-    return data_step(x, cur, nxt, nodes[:1], tau2) + (nxt.alpha * first) * slope + (0.5 * nxt.alpha * second) * bend
+    return ((m0 - m1) * (1.0 / r0) - (m1 - m2) * (1.0 / r1)) * (1.0 / (r0 + r1))
+
+
+def midway(cur: Level, nxt: Level, nodes: Sequence[Node]) -> list[Node]:
+    """The line through two predictions in the middle of the step: the prediction of the midpoint variants."""
+    (_, x0), (old, x0_old) = nodes
+    half = 0.5 * rise(cur, nxt) / rise(old, cur)
+    return [(cur, (1.0 + half) * x0 - half * x0_old)]
 
 
 def second_order(x: Any, span: Span, predict: Predict, r: float, variant: str) -> tuple[Any, Any]:

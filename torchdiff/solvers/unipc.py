@@ -12,6 +12,7 @@ from torchdiff.registry import SOLVERS
 from torchdiff.sde.base import Level, LinearSDE, ScalarSDE
 from torchdiff.solvers.base import AffineSolver, Carry, Noise, Predict, Span
 from torchdiff.solvers.exponential import Node, check_start, data_step, rise, second_order
+from torchdiff.solvers.multistep import begins, check_begin, most_calls, reached, used
 
 
 def _check(name: str, order: int, variant: str) -> None:
@@ -44,10 +45,10 @@ class UniP(AffineSolver):
     """UniP-k, the predictor of UniPC alone: exponential Adams-Bashforth of `order` predictions, one call a step.
 
     order 2 with variant "bh2" is DPM-Solver++(2M), order 3 DPM-Solver++(3M) with the right factor.
-    start: the first steps have fewer predictions ("lower", and order 3 falls to 2), or order 3 starts with one
-    second-order single step and one more call ("single"). lower_final: the last steps use no more predictions than
-    steps are left.
-    Raises OptionError for an order that is none of 1, 2, 3, another variant and another start.
+    start: the first steps have fewer predictions ("lower", and order 3 falls to 2), or the first is a second-order
+    single step with one more call ("single"). lower_final: the last steps use no more predictions than steps are left,
+    and the order is 2 at most.
+    Raises OptionError for an order that is none of 1, 2, 3, another variant, another start and a start of order 1.
     Source: Zhao et al. 2023, arXiv:2302.04867, algorithm 2 and section 3.
     """
 
@@ -55,33 +56,36 @@ class UniP(AffineSolver):
     variant: str = "bh2"
     start: str = "lower"
     lower_final: bool = False
-    memory: ClassVar[int] = 2
     accepts: ClassVar[type[LinearSDE]] = ScalarSDE
 
     def __post_init__(self) -> None:
         _check("unip", self.order, self.variant)
         check_start("unip", self.start)
+        check_begin("unip", self.start, self.order)
+
+    @property
+    def memory(self) -> int:  # type: ignore[override]
+        return self.order - 1
+
+    @property
+    def calls(self) -> int:  # type: ignore[override]
+        return most_calls(self.order, self.start)
 
     @property
     def weak_order(self) -> float:  # type: ignore[override]
-        return float(self.order if self.start == "single" else min(self.order, 2))
+        return reached(self.order, self.start, self.lower_final)
 
     @property
     def deterministic(self) -> bool:
         return True
 
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
-        if not span.past and self.order == 3 and self.start == "single":
-            moved, x0 = second_order(x, span, predict, 0.5, "taylor")
+        if begins(span, self.start):
+            moved, x0 = second_order(x, span, predict, 0.5, "midpoint" if self.order == 2 else "taylor")
             return Carry(moved, (span.cur, x0))
         x0 = predict(x, span.cur).x0
         nodes = [(span.cur, x0), *span.past][: used(self.order, span, self.lower_final)]
-        return Carry(_step(x, span.cur, span.nxt, nodes, self.variant), (span.cur, x0))
-
-
-def used(order: int, span: Span, lower_final: bool) -> int:
-    """How many predictions a step uses."""
-    return min(order, span.left + 1) if lower_final else order
+        return Carry(_step(x, span.cur, span.nxt, nodes, self.variant), (span.cur, x0) if self.memory else None)
 
 
 @SOLVERS.register("unipc")
@@ -90,8 +94,8 @@ class UniPC(AffineSolver):
     """UniPC-k: UniP-k, whose step is taken again by UniC-k with the prediction at its end. One network call a step.
 
     The prediction at x is made before x is corrected, and serves the next step too. The last step is not corrected.
-    The corrector raises the order by one, to 3 at most: its first steps have fewer predictions.
-    lower_final: the last steps use no more predictions than steps are left.
+    The corrector raises the order by one, to 3 at most: its first steps have fewer predictions, and it leaves nothing
+    to a better start. lower_final: the last steps use no more predictions than steps are left, and the order is 2.
     Raises OptionError for an order that is none of 1, 2, 3 and another variant.
     Source: Zhao et al. 2023, arXiv:2302.04867, algorithms 1 and 2.
     """
@@ -99,15 +103,18 @@ class UniPC(AffineSolver):
     order: int = 2
     variant: str = "bh2"
     lower_final: bool = False
-    memory: ClassVar[int] = 3
     accepts: ClassVar[type[LinearSDE]] = ScalarSDE
 
     def __post_init__(self) -> None:
         _check("unipc", self.order, self.variant)
 
     @property
+    def memory(self) -> int:  # type: ignore[override]
+        return self.order
+
+    @property
     def weak_order(self) -> float:  # type: ignore[override]
-        return float(min(self.order + 1, 3))
+        return float(min(self.order + 1, 2 if self.lower_final else 3))  # of the last step, which is not corrected
 
     @property
     def deterministic(self) -> bool:
