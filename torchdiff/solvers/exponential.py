@@ -76,6 +76,8 @@ def rise(start: Level, end: Level) -> float:
 def between(span: Span, fraction: float) -> Level:
     """The level at this fraction of the way from cur to nxt, in log-SNR."""
     assert isinstance(span.sde, ScalarSDE)
+    if fraction == 1.0:  # cur + 1 * (nxt - cur) may round to a log-SNR that lies outside the process
+        return span.nxt
     return span.sde.at(span.cur.half_log_snr + fraction * rise(span.cur, span.nxt))
 
 

@@ -28,3 +28,14 @@ def legendre(count: int) -> tuple[tuple[float, float], ...]:
 def lagrange(places: Sequence[float], j: int, at: float) -> float:
     """L_j(at) of the Lagrange polynomials of these places."""
     return math.prod((at - p) / (places[j] - p) for i, p in enumerate(places) if i != j)
+
+
+def composite(length: float, widest: float = 0.5, points: int = 8) -> list[tuple[float, float]]:
+    """Points and weights on [0, length]: Gauss-Legendre on equal pieces no wider than `widest`.
+
+    The default integrates a function of log(sigma / alpha) to rounding that is analytic within pi / 2 of the real line,
+    as powers of 1 + r and 1 + r^2 are: the error of a piece falls as 12.6^(-2 points), 2e-18.
+    """
+    pieces = max(1, math.ceil(length / widest))
+    width = length / pieces
+    return [((i + at) * width, weight * width) for i in range(pieces) for at, weight in legendre(points)]
