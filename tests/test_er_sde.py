@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from types import SimpleNamespace
+
 import mpmath
 import pytest
 from test_exponential_euler import agree
@@ -9,6 +12,7 @@ from test_exponential_euler import agree
 import torchdiff
 from torchdiff import get_sde, get_solver
 from torchdiff.errors import OptionError
+from torchdiff.solvers import Span
 from torchdiff.solvers.er_sde import SCALERS, carry, er_step, noise_of
 from torchdiff.testing.order import cases
 from torchdiff.testing.report import OK
@@ -44,9 +48,12 @@ def spans(sde, times):
     return known[::-1], end, ratios[:-1], ratios[-1]
 
 
+BACK = [("vp", (0.003, 0.002, 0.001, 1.0))]  # from data to noise, over more than 2 pi in log-SNR
+
+
 @pytest.mark.parametrize("order", [1, 2, 3])
 @pytest.mark.parametrize("scaler", PHI)
-@pytest.mark.parametrize(("sde", "times"), STEPS)
+@pytest.mark.parametrize(("sde", "times"), STEPS + BACK)
 def test_step_is_the_papers_formula_with_exact_integrals(sde, times, scaler, order):
     """x / alpha: q x + (1 - q) x0 + (d + phi S_0) x0' + (d^2 / 2 + phi S_1) x0'' in 30 digits.
 
@@ -89,6 +96,24 @@ def test_noise_keeps_the_marginal(sde, times, scaler):
         # in the last step, and no polynomial of eight points
         assert abs(got - want) <= 1e-12 * want + 1e-15 * nxt.sigma
         assert abs(carry(cur, nxt, SCALERS[scaler]) - q * nxt.alpha / cur.alpha) < 1e-14 * q
+
+
+def test_noise_of_the_single_start_is_that_of_the_step():
+    """Drawn for the two halves, the first half's carried on: together the variance of the whole, where x0 stays."""
+    sde, solver = get_sde("vp"), get_solver("er_sde:start=single")
+    cur, nxt = sde.level(0.9), sde.level(0.4)
+    weights, intervals = [], []
+    for mine in range(2):
+
+        def noise(start, end, mine=mine):
+            intervals.append((start, end))
+            return 1.0 if len(intervals) % 2 == (mine + 1) % 2 else 0.0
+
+        weights.append(solver.step(0.0, Span(sde, (cur, nxt), 0), lambda x, level: SimpleNamespace(x0=0.0), noise).x)
+    (first, middle), (again, last) = intervals[:2]
+    assert (first, last, middle) == (cur, nxt, again)
+    # 1e-14: a handful of operations
+    assert math.hypot(*weights) == pytest.approx(noise_of(cur, nxt, SCALERS["er_5"]), rel=1e-14)
 
 
 @pytest.mark.parametrize("prediction", ["eps", "x0"])
