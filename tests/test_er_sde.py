@@ -159,10 +159,14 @@ def test_the_probability_flow_runs_from_data_to_noise():
     assert abs(gains[0] * gains[1] - 1.0) < 1e-7
 
 
-@pytest.mark.parametrize("spec", ["er_sde:order=4", "er_sde:scaler=er_6", "er_sde:start=none"])
+@pytest.mark.parametrize(
+    "spec", ["er_sde:order=4", "er_sde:scaler=er_6", "er_sde:start=none", "er_sde:order=1,start=single"]
+)
 def test_unknown_options_are_refused(spec):
-    """An order outside 1..3, another scaler or start: what came and what there is."""
-    with pytest.raises(OptionError, match=r"er_sde: (order is from 1 to 3|scaler is one of ode, sde|start is 'lower')"):
+    """An order outside 1..3, another scaler or start, a start of order 1: what came and what there is."""
+    with pytest.raises(
+        OptionError, match=r"er_sde: (order is from 1 to 3|scaler is one of ode, sde|start is 'lower'|order 1 needs no)"
+    ):
         get_solver(spec)
 
 

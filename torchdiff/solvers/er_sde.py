@@ -114,10 +114,11 @@ class ERSDE(AffineSolver):
     scaler: phi is r for "ode" (the probability flow), r^2 for "sde" (the reverse SDE), and the paper's ER-SDE-1..5 are
     "er_1" = r (e^{-1/r} + 10), "er_2" = r^1.5, "er_3" = r^2.5, "er_4" = r^0.9 log10(1 + 100 r^1.5), "er_5" = r
     (e^{r^0.3} + 10). With noise the weak order is 2 at most. The first steps use the predictions that there are: start
-    "lower", of order 2 then; "single" begins order 3 with one second-order single step of two calls. VE and VP solvers
+    "lower", of order 2 then; "single" begins with one second-order single step of two calls instead. VE and VP solvers
     of the paper are one, x / alpha in place of x; its code takes the difference quotient of the last two predictions
     for the slope at cur, which makes its order 3 one of 2, and sums 100 rectangles.
-    Raises OptionError for an order outside 1..3, another scaler or start, and er_4 above sigma / alpha = 1020.
+    Raises OptionError for an order outside 1..3, another scaler or start, a start of order 1, and er_4 above sigma /
+    alpha = 1020.
     Source: Cui et al. 2023, arXiv:2309.06169, algorithms 1 to 3, and its code for the scalers.
     """
 
@@ -132,14 +133,20 @@ class ERSDE(AffineSolver):
         if self.scaler not in SCALERS:
             raise OptionError(f"er_sde: scaler is one of {', '.join(SCALERS)}, got {self.scaler!r}")
         check_start("er_sde", self.start)
+        if self.start == "single" and self.order == 1:
+            raise OptionError("er_sde: order 1 needs no start, got start = 'single'")
 
     @property
     def memory(self) -> int:  # type: ignore[override]
         return self.order - 1
 
     @property
+    def calls(self) -> int:  # type: ignore[override]
+        return 2 if self.start == "single" else 1
+
+    @property
     def draws(self) -> int:
-        return 0 if self.deterministic else 2 if self.start == "single" and self.order == 3 else 1
+        return 0 if self.deterministic else self.calls
 
     @property
     def weak_order(self) -> float:  # type: ignore[override]
@@ -153,7 +160,7 @@ class ERSDE(AffineSolver):
         cur, nxt = span.cur, span.nxt
         x0 = predict(x, cur).x0
         nodes, fresh = [(cur, x0), *span.past][: self.order], None
-        if not span.past and self.order == 3 and self.start == "single":
+        if not span.past and self.start == "single":
             middle = between(span, 0.5)
             fresh = self.refresh(cur, middle, noise)
             point = er_step(x, cur, middle, nodes, SCALERS[self.scaler])
