@@ -119,7 +119,7 @@ class ERSDE(AffineSolver):
     for the slope at cur, which makes its order 3 one of 2, and sums 100 rectangles.
     Raises OptionError for an order outside 1..3, another scaler or start, a start of order 1, and er_4 above sigma /
     alpha = 1020.
-    Source: Cui et al. 2023, arXiv:2309.06169, algorithms 1 to 3, and its code for the scalers.
+    Source: Cui et al. 2023, arXiv:2309.06169, ER-SDE-Solver-1 to -3 and, for the scalers, their code.
     """
 
     order: int = 3

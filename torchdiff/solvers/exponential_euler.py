@@ -62,7 +62,7 @@ class ExpEM(_ExponentialEuler):
     Against dpmpp_1_sde, which is DDPM's step and holds x0 fixed, the noise is that of the forward step turned round
     (ddpm's "fixed_large" times alpha_nxt / alpha_cur), where theirs is the posterior's, and the score's part is not
     that of Tweedie's mean but on VE. Against seeds_1, which holds eps fixed, the noise is the same.
-    Source: Chen et al. 2023, arXiv:2209.11215, section 3 (the exponential integrator, on VP with beta = 2); for any
+    Source: Chen et al. 2023, arXiv:2209.11215, section 2 (the exponential integrator, on VP with beta = 2); for any
     scalar SDE by the variation of constants.
     """
 
@@ -122,7 +122,7 @@ class EtaFamily(_ExponentialEuler):
     marginals; below 1 samples are nearer to the modes, and the law they converge to is not the data's (weak_order is
     None then). azula's temperature divides the score instead, which changes the flow part too.
     Raises OptionError for eta or temperature < 0.
-    Source: Karras et al. 2022, arXiv:2206.00364, eq. 6 (eta^2 / 2 is their beta sigma / sigma'); Xue et al. 2023,
+    Source: Karras et al. 2022, arXiv:2206.00364, eq. 6 (their beta is eta^2 sigma' / sigma); Xue et al. 2023,
     arXiv:2309.05019, eq. 14 with tau = eta.
     """
 
@@ -157,7 +157,7 @@ class DPMpp1(_ExponentialEuler):
         x_nxt = sigma_nxt / sigma_cur x - alpha_nxt (e^{-h} - 1) x0
 
     h is the rise of log(alpha / sigma). Runs from data to noise too.
-    Source: Lu et al. 2022, arXiv:2211.01095, eq. 9 of order 1.
+    Source: Lu et al. 2022, arXiv:2211.01095, section 4.1 with k = 1.
     """
 
     ends: ClassVar[bool] = True

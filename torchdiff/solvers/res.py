@@ -72,7 +72,7 @@ class RES2(_RES):
     condition b_2 c2 = phi_2 at h = 0 only. dpm_solver_2 is another method, on the noise prediction.
     Raises OptionError for c2 outside (0, 1].
     Source: Zhang et al. 2023, arXiv:2308.02157, algorithm 1 and table 3; Hochbruck & Ostermann 2005, SIAM J. Numer.
-    Anal. 43, eq. 5.4.
+    Anal. 43, section 5.1.
     """
 
     c2: float = 0.5
@@ -97,8 +97,8 @@ class RES3(_RES):
     c2 = 1/3 and c3 = 2/3 have g = 0, and are dpmpp_3s. ComfyUI's RES4LYF takes c3^3 for c3^2 in g, which is of order
     2 unless c3 = 1.
     Raises OptionError for a node outside (0, 1], c2 = 2/3 and c2 = c3, where the weights are infinite.
-    Source: Zhang et al. 2023, arXiv:2308.02157, table 3; Hochbruck & Ostermann 2005, SIAM J. Numer. Anal. 43, eqs. 5.9
-    and 5.10.
+    Source: Zhang et al. 2023, arXiv:2308.02157, the third-order single step; Hochbruck & Ostermann 2005, SIAM J. Numer.
+    Anal. 43, section 5.2.
     """
 
     c2: float = 0.5
