@@ -12,6 +12,7 @@ import torchdiff
 from torchdiff import get_sde
 from torchdiff.sde.base import ScalarSDE
 from torchdiff.solvers import Span
+from torchdiff.solvers.adams import polynomial_step
 from torchdiff.solvers.exponential import (
     between,
     data_step,
@@ -177,3 +178,32 @@ def test_the_whole_way_ends_at_the_level_itself():
     assert between(span, 1.0) is span.nxt
     assert abs(between(span, 0.5).half_log_snr - 0.5 * (span.cur.half_log_snr + span.nxt.half_log_snr)) < 1e-14
     torchdiff.plan(sde, "dpmpp_2s:r=1", times=[42 / 401, sde.t_max], prediction="eps", final="t_min")
+
+
+@pytest.mark.parametrize("basis", ["t", "rho"])
+@pytest.mark.parametrize("times", [(0.9, 0.8, 0.7, 0.6, 0.1), (0.5, 0.49, 0.47, 0.44, 0.43)])
+def test_deis_integrates_its_polynomial(times, basis):
+    """alpha_nxt (x / alpha_cur + int eps dr), r = sigma / alpha, on vp; eps a cubic in t or in r through its values."""
+    sde = get_sde("vp")
+    *known, end = (sde.level(t) for t in times)
+    span, values = Span(sde, (known[-1], end), 0), [0.3, -0.8, 0.5, 1.1]
+
+    def area(t):  # int beta, beta from 0.1 to 20: r^2 = e^area - 1
+        return mpmath.mpf("0.1") * t + mpmath.mpf("19.9") * t**2 / 2
+
+    def ratio(t):
+        return mpmath.sqrt(mpmath.expm1(area(t)))
+
+    def speed(t):
+        return (mpmath.mpf("0.1") + mpmath.mpf("19.9") * t) * mpmath.exp(area(t)) / (2 * ratio(t))
+
+    place = ratio if basis == "rho" else mpmath.mpf
+    nodes = [place(mpmath.mpf(level.t)) for level in known[::-1]]
+
+    def eps(t):
+        return mpmath.fsum(value * polynomial(nodes, j, place(t)) for j, value in enumerate(values))
+
+    change = mpmath.quad(lambda t: eps(t) * speed(t), mpmath.linspace(span.cur.t, end.t, 9))
+    want = end.alpha * (mpmath.mpf(0.4) / span.cur.alpha + change)
+    got = polynomial_step(0.4, span, list(zip(known[::-1], values, strict=True)), basis)
+    assert abs(got - want) < 1e-12 * (1 + abs(want))  # the cubic's weights reach 20, its differences lose a digit
