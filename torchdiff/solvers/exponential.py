@@ -20,7 +20,7 @@ from torchdiff.errors import OptionError
 from torchdiff.sde.base import Level, ScalarSDE
 from torchdiff.solvers.base import Predict, Span
 
-# Below it phi_k is its series, above it the recursion from e^y loses at most the factor k! / 2^k < 1 for k <= 3.
+# Below it phi_k is its series, above it the recursion from e^y loses at most the factor k! / 2^k, 1.5 for k = 4.
 _SERIES = 2.0
 
 Node = tuple[Level, Any]  # a level, and what the network said there
@@ -31,6 +31,10 @@ def phi(k: int, y: float) -> float:
 
     Source: Hochbruck & Ostermann 2010, Acta Numerica 19, eq. 2.6.
     """
+    if k == 0:
+        return math.exp(y)
+    if k == 1 and y != 0.0:
+        return math.expm1(y) / y
     if abs(y) < _SERIES:
         term = 1.0 / math.factorial(k)
         total, n = term, k
@@ -39,10 +43,6 @@ def phi(k: int, y: float) -> float:
             term *= y / n
             total += term
         return total
-    if k == 0:
-        return math.exp(y)
-    if k == 1:
-        return math.expm1(y) / y
     return (phi(k - 1, y) - 1.0 / math.factorial(k - 1)) / y
 
 
@@ -76,6 +76,8 @@ def rise(start: Level, end: Level) -> float:
 def between(span: Span, fraction: float) -> Level:
     """The level at this fraction of the way from cur to nxt, in log-SNR."""
     assert isinstance(span.sde, ScalarSDE)
+    if fraction == 1.0:  # cur + 1 * (nxt - cur) may round to a log-SNR that lies outside the process
+        return span.nxt
     return span.sde.at(span.cur.half_log_snr + fraction * rise(span.cur, span.nxt))
 
 
