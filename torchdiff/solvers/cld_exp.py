@@ -15,6 +15,8 @@ from torchdiff.solvers.base import AffineSolver, Carry, Noise, Predict, Span
 from torchdiff.solvers.exponential import check_amount, data_step, rise, spread, weights
 from torchdiff.solvers.whitened import flow, reading
 
+BLIND = 1e-8  # of what stands beside it: x0 would be read with half of the digits
+
 
 @SOLVERS.register("cld_exp")
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class CLDExp(AffineSolver):
     its linear part is F alone, which grows without bound on the way back, and so do its errors where steps are few.
     The first step of order 2 is of order 1. On one block the line is one in log(alpha / sigma), and order 1 is ddim for
     eta = 0 and, with x0 held, for eta = 1. Runs from data to noise too if eta = 0.
-    Raises OptionError for another order, hold or eta; IncompatibleError at t = 0, and where the score does not tell x0.
+    Raises OptionError for another order, hold or eta; IncompatibleError where Sigma is singular, as at t = 0, and where
+    the score does not tell x0, as at some times of underdamped processes: "eps" is for them.
     Source: Zhang, Tao & Chen 2022, arXiv:2206.05564, section 4 (gDDIM; K_t = R_t); Lu et al. 2022, arXiv:2211.01095,
     eq. 8 (one block).
     """
@@ -87,11 +90,17 @@ class CLDExp(AffineSolver):
 
     def _blocks(self, x: Any, span: Span, model: Any) -> tuple[Any, Mat, Memo]:
         cur, nxt, sde = span.cur, span.nxt, span.sde
-        if min(cur.t, nxt.t) == 0.0:
-            raise IncompatibleError(f"{self!r} needs Sigma^-1, which {sde!r} has not at t = 0; end above it (t_min)")
+        for level in (cur, nxt):
+            if any(row[i] == 0.0 for i, row in enumerate(level.sigma)):
+                raise IncompatibleError(
+                    f"{self!r} needs Sigma^-1, which {sde!r} has not at t = {level.t:g}; end above t = 0 (t_min), and "
+                    f"let noise reach every block"
+                )
         own, factor = reading(cur, self.hold)
-        if factor == 0.0:
-            raise IncompatibleError(f"at t = {cur.t:g} the last score of {sde!r} says nothing of x0; take hold=eps")
+        if abs(factor) < BLIND * max(map(abs, own)) * max(abs(row[0]) for row in cur.alpha):
+            raise IncompatibleError(
+                f"at t = {cur.t:g} the last block's score of {sde!r} says nothing of x0; take cld_exp:hold=eps"
+            )
         held = unpack(model.score)[-1]
         for weight, block in zip(own, unpack(x), strict=True):
             held = held - block * weight
