@@ -169,10 +169,14 @@ class _Said:
         ("cld_exp:order=1", "ddim"),
         ("cld_exp:order=1,hold=eps", "ddim"),
         ("cld_exp:eta=1,order=1", "ddim:eta=1"),
+        ("cld_exp:eta=0.5,order=1", "dpmpp_1_sde:eta=0.25"),
     ],
 )
 def test_one_block_is_ddim(left, right, sde):
-    """On one block order 1 is DDIM for eta = 0, and where x0 is held for eta = 1; 1e-12 as in test_identities."""
+    """On one block order 1 is DDIM for eta = 0 and, x0 held, 1, and SDE-DPM-Solver++ 1 between, whose eta is eta^2.
+
+    1e-12 as in test_identities.
+    """
     plans = [torchdiff.plan(sde, name, steps=12, prediction="eps", final="t_min") for name in (left, right)]
     assert distance(*plans) < 1e-12 * max(1.0, plans[0].growth)
 
@@ -194,11 +198,22 @@ def test_order_two_does_not_magnify_rounding(eta):
     assert torchdiff.plan("cld", get_solver("cld_exp", eta=eta), steps=200, prediction="score").growth <= 4.0
 
 
-@pytest.mark.parametrize("spec", ["cld_exp:order=1", "cld_exp:hold=eps", "cld_exp:eta=1", "cld_exp:eta=0.5,order=1"])
-def test_options_keep_their_weak_order(spec):
-    """Each option converges with the order that it declares, within 0.05, from the middle of CLD."""
+@pytest.mark.parametrize(
+    ("spec", "sde"),
+    [
+        ("cld_exp:order=1", "cld"),
+        ("cld_exp:hold=eps", "cld"),
+        ("cld_exp:eta=1", "cld"),
+        ("cld_exp:eta=0.5,order=1", "cld"),
+        ("cld_exp:eta=0.5", "vp"),
+        ("cld_exp:eta=0.5,hold=eps", "vp"),
+        ("cld_exp:eta=0.5,order=1,hold=eps", "vp"),
+    ],
+)
+def test_options_keep_their_weak_order(spec, sde):
+    """Each option converges with the order that it declares, within 0.05, from the middle of the process."""
     solver = get_solver(spec)
-    slopes = order.slopes(solver, order.cases(solver, ["cld"])[1], 256)
+    slopes = order.slopes(solver, order.cases(solver, [sde])[1], 256)
     assert abs(slopes.covariance - solver.weak_order) <= 0.05
 
 

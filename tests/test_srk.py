@@ -63,6 +63,10 @@ def test_areas_of_a_file_are_checked():
         assert old in text
         with pytest.raises(PlanError, match=message):
             Plan.from_json(text.replace(old, new))
+    one = torchdiff.plan("vp", "srk", times=[1.0, 0.5], noise="brownian", final="t_min").to_json()
+    assert '"areas": [[16, 1.0, 0.5]]' in one
+    with pytest.raises(PlanError, match="overlap"):  # the increment over a part and the area over the whole
+        Plan.from_json(one.replace('"areas": [[16, 1.0, 0.5]]', '"areas": [[16, 1.0, 0.6]]'))
 
 
 def test_a_plan_may_hold_areas_alone():

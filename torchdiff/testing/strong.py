@@ -46,7 +46,9 @@ def distances(solver: Solver, case: Case, steps: Sequence[int]) -> list[float]:
         gap = a - b
         moved = np.einsum("kij,kjl,kil->", gap[:, :, :n], second, gap[:, :, :n])
         moved += 2.0 * np.einsum("kij,kj,ki->", gap[:, :, :n], start.mean, gap[:, :, -1])
-        rest = sum(float(np.sum(part**2)) for part in (gap[:, :, n:], white_a, white_b))
+        zero = 0.0 * gap[:, :, 0]
+        white = (white_a.get(draw, zero) - white_b.get(draw, zero) for draw in {*white_a, *white_b})
+        rest = sum(float(np.sum(part**2)) for part in (gap[:, :, n:], *white))
         found.append(math.sqrt((float(moved) + rest) / len(VARIANCE)))
     return found
 
@@ -66,8 +68,8 @@ def _times(plans: Sequence[Plan], case: Case) -> Any:
     return asked[apart][::-1]
 
 
-def _on_path(plan: Plan, times: Any) -> tuple[Any, Any]:
-    """The rows of a plan on the start, the path's normals and 1; and on the draws that are white."""
+def _on_path(plan: Plan, times: Any) -> tuple[Any, dict[int, Any]]:
+    """The rows of a plan on the start, the path's normals and 1; and on each white draw, one of all runs."""
     rows, n = gaussian.rows(plan, VARIANCE, MEAN), plan.blocks
     columns = {draw: n + i for i, draw in enumerate(plan.draws)}
     h = -np.diff(times)
@@ -77,7 +79,7 @@ def _on_path(plan: Plan, times: Any) -> tuple[Any, Any]:
             first, last = (int(np.argmin(abs(times - t))) for t in ends)
             weight = rows[:, :, columns.pop(draw), None, None]
             path[:, :, block_of(draw), :, first:last] += weight * _normal(h[first:last], area)
-    white = rows[:, :, list(columns.values())]
+    white = {draw: rows[:, :, place] for draw, place in columns.items()}
     flat = path.reshape(*rows.shape[:2], -1)
     return np.concatenate([rows[:, :, :n], flat, rows[:, :, -1:]], axis=2), white
 
