@@ -69,11 +69,10 @@ def test_a_step_solves_its_equation(sde, eta, hold, start, end):
 
 
 @pytest.mark.parametrize("mass", [0.25, 1.0])
-@pytest.mark.parametrize("span", [1e-6, 1e-3, 0.05, 0.69])
-def test_the_reverse_sde_in_50_digits(mass, span):
-    """eta = 1: Phi = Sigma_nxt E^T Sigma_cur^-1 and Q = Sigma_nxt - Phi E Sigma_nxt, each entry of both to 1e-12."""
-    sde, end = get_sde(f"cld:mass={mass}"), 0.01
-    start = end + span
+@pytest.mark.parametrize(("start", "end"), [(0.010001, 0.01), (0.011, 0.01), (0.06, 0.01), (0.4, 0.1), (0.7, 0.01)])
+def test_the_reverse_sde_in_50_digits(mass, start, end):
+    """eta = 1: Phi = Sigma_nxt E^T Sigma_cur^-1 and Q = Sigma_nxt - Phi E Sigma_nxt, each entry of both."""
+    sde = get_sde(f"cld:mass={mass}")
     with mpmath.workdps(50):
         rates = mpmath.matrix([[0, 1 / mpmath.mpf(mass)], [-1, -2 / mpmath.sqrt(mass)]]) * sde.beta
         stationary, first = mpmath.diag([1, mass]), mpmath.diag([0, sde.gamma * mass])
@@ -89,7 +88,8 @@ def test_the_reverse_sde_in_50_digits(mass, span):
         for exact, ours in ((mean, found.mean), (spread, cov(found.noise).tolist())):
             for i in range(2):
                 for j in range(2):
-                    assert abs(ours[i][j] / exact[i, j] - 1) <= 1e-12
+                    # over 1e-6 of time the levels' roundings leave 2e-13, elsewhere 1e-15
+                    assert abs(ours[i][j] / exact[i, j] - 1) <= 4e-13
 
 
 @EACH
