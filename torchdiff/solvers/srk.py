@@ -29,7 +29,10 @@ class SRK(AffineSolver):
     weak_order: ClassVar[float] = 2.0
     strong_order: ClassVar[float] = 1.5
     calls: ClassVar[int] = 2
-    draws: ClassVar[int] = 2
+
+    @property
+    def draws(self) -> int:
+        return 2
 
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
         cur, nxt, sde = span.cur, span.nxt, span.sde

@@ -18,7 +18,9 @@ CONDITION = 30.0  # of a map whose inverse is used: it multiplies the error of E
 class Splitting(AffineSolver):
     """A: half an exact step of the reverse of the stationary law N(0, S), S: the score's push, A: the other half."""
 
-    draws: ClassVar[int] = 2
+    @property
+    def draws(self) -> int:
+        return 2
 
     def needs(self, sde: LinearSDE) -> str | None:
         if sde.blocks == 1:
