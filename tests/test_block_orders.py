@@ -14,7 +14,7 @@ MULTI = [f"adams:order={count},start={start}" for count in (1, 2, 3, 4) for star
 
 @pytest.mark.parametrize("spec", SINGLE + MULTI)
 def test_flow_solvers_keep_their_order_on_cld(spec):
-    """Every tableau and every Adams method on the probability flow of CLD: the declared order, not 0.05 less nor 0.2 more.
+    """Every tableau and Adams method on the probability flow of CLD: the declared order, not 0.05 less nor 0.2 more.
 
     0.2: what order 5 shows before its errors, 1e-11, are lost in rounding.
     """
