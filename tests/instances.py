@@ -15,6 +15,7 @@ SDE_VARIANTS = {
     "cld": ["cld:beta=0.1,slope=6.9", "cld:mass=1,beta=1,t_max=3"],
 }
 VARIANTS = {
+    "cld_exp": ["cld_exp:eta=1"],
     "ddim": ["ddim:eta=0.5", "ddim:eta=1"],
     "ddpm": ["ddpm:variance=fixed_large"],
     "ode": ["ode:method=euler"],

@@ -101,15 +101,22 @@ def test_steps_add_up_to_the_path(steps):
 
 
 def normals_of(plan, shape, seed):
-    """draw -> its standard normal, from the public functions: increments by the root of their rounded lengths."""
-    spans = {draw: (start, end) for draw, start, end in plan.spans}
+    """draw -> its standard normal, from the public functions: increments by the root of their rounded lengths.
+
+    An area is the mean of W - W(start) over the interval less half of the increment, by the root of length / 12.
+    """
+    spans = {draw: (start, end) for draw, start, end in (*plan.spans, *plan.areas)}
+    areas = {draw for draw, *_ in plan.areas}
 
     def normal(draw):
         if draw not in spans:
             return noise.normal(shape, seed=seed, draw=draw, dtype=torch.float64)
         start, end = rounded(spans[draw], plan.sde.t_max)
         options = dict(seed=seed, horizon=plan.sde.t_max, path=block_of(draw), dtype=torch.float64)
-        return noise.brownian(shape, spans[draw], **options)[0] / math.sqrt(abs(end - start))
+        (w,), (integral,) = noise.brownian(shape, spans[draw], integral=True, **options)
+        if draw in areas:
+            return (integral / (end - start) - 0.5 * w) * math.sqrt(12.0 / abs(end - start))
+        return w / math.sqrt(abs(end - start))
 
     return normal
 

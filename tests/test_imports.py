@@ -20,7 +20,7 @@ LAYERS = (
     ("spec", "ticks", "clocks"),
     ("options", "plugins", "interop.torchsde_methods"),
     ("registry", "sde.base", "ops", "ops.*", "energy"),
-    ("calling",),
+    ("calling", "levy"),
     ("conventions", "conventions.*", "latent"),
     ("sde.linear_beta", "sde.spline", "sde.numeric"),
     ("sde.moments",),
@@ -29,7 +29,7 @@ LAYERS = (
     ("jacobians",),
     ("sde",),
     ("solvers.base", "solvers.tableaus", "solvers.quadrature"),
-    ("solvers.exponential", "solvers.ratio", "solvers.probability_flow"),
+    ("solvers.exponential", "solvers.ratio", "solvers.probability_flow", "solvers.whitened"),
     ("intervals", "solvers.multistep"),
     ("solvers.*",),
     ("solvers", "drive"),
@@ -174,8 +174,9 @@ WITH_TORCH = (
     *("ops", "ops.*", "noise", "draws", "guard", "adaptive", "gaussian", "general", "jacobians", "interop.torchsde"),
     *("calling", "energy", "latent"),
 )
-# processes given by a user's functions: SciPy solves them when they are first asked for a number
-WITH_SCIPY = ("sde.numeric", "sde.moments", "sde.matrix")
+# processes given by a user's functions: SciPy solves them when they are first asked for a number; and the steps of
+# cld_exp on blocks, each a system of 16 unknowns or more
+WITH_SCIPY = ("sde.numeric", "sde.moments", "sde.matrix", "solvers.whitened")
 
 
 @pytest.mark.parametrize("name", sorted(n for n in MODULES if (layer(n) or 0) <= layer("planner")))

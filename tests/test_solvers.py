@@ -14,6 +14,7 @@ from scipy.linalg import expm
 import torchdiff
 from torchdiff import gaussian, get_sde, get_solver
 from torchdiff.blocks import Blocks
+from torchdiff.drive import take
 from torchdiff.form import Form
 from torchdiff.solvers import Span
 
@@ -117,7 +118,8 @@ def test_cld_ends_with_the_mean_of_euler_maruyama(solver):
 
 @pytest.mark.parametrize("times", [(0.9, 0.4), (0.3, 0.05)])
 @pytest.mark.parametrize("sde", ["cld:beta=0.1,slope=6.9", "cld:mass=1,beta=0.5,slope=2"])
-def test_sscs_of_the_stationary_score_is_the_exact_kernel(sde, times):
+@pytest.mark.parametrize("solver", ["sscs", "sscs_2s", "sscs_2m"])
+def test_sscs_of_the_stationary_score_is_the_exact_kernel(solver, sde, times):
     """With score -v / M the score step vanishes: two half steps make the exact reverse kernel of the whole interval."""
     sde = get_sde(sde)
     cur, nxt = map(sde.level, times)
@@ -129,7 +131,8 @@ def test_sscs_of_the_stationary_score_is_the_exact_kernel(sde, times):
     def noise(start, end):
         return Blocks(Form.column(~next(draws)) for _ in range(2))
 
-    forms = get_solver("sscs").step(Blocks(map(Form.column, range(2))), Span(sde, (cur, nxt), 0), predict, noise)
+    x = Blocks(map(Form.column, range(2)))
+    forms = take(get_solver(solver), 0, x, Span(sde, (cur, nxt), 0), predict, noise).x
     mean = np.array([[form.terms.get(key, 0.0) for key in range(2)] for form in forms])
     fresh = np.array([[form.terms.get(~draw, 0.0) for draw in range(4)] for form in forms])
     # J exp(A B) J with B the integral of beta over the interval; the stationary law N(0, 1) x N(0, M) stays as it is

@@ -15,7 +15,7 @@ from torchdiff import ops
 from torchdiff.blocks import pack
 from torchdiff.counters import block_of
 from torchdiff.draws import Draws, Fresh
-from torchdiff.intervals import Claims, Interval, normaliser
+from torchdiff.intervals import Claims, Interval, duration, normaliser
 from torchdiff.plans import Plan
 from torchdiff.run import Run, tables
 from torchdiff.sde.base import Level
@@ -26,15 +26,16 @@ AHEAD = 2**22  # elements of the increments that are made ahead: on a CPU, conse
 
 
 class BrownianRun(Run):
-    """A run that makes the draws of `plan.spans` from a path, and all other normals as any run.
+    """A run that makes the draws of `plan.spans` and `plan.areas` from a path, and all other normals as any run.
 
-    An increment enters `affine` as a tensor, its weight divided by the root of its interval.
+    An increment or area enters `affine` as a tensor, its weight divided by its standard deviation.
     """
 
     def __init__(self, plan: Plan, *arguments: Any) -> None:
         super().__init__(plan, *arguments)
-        self.spans = {draw: (start, end) for draw, start, end in plan.spans}
-        self.ready: dict[int, dict[int, Tensor]] = {}  # block -> draw -> its increment
+        self.spans = {draw: (start, end) for draw, start, end in (*plan.spans, *plan.areas)}
+        self.areas = {draw for draw, *_ in plan.areas}
+        self.ready: dict[int, dict[Interval, list[Tensor]]] = {}  # block -> interval -> its increment and area
 
     def compile(self) -> None:
         """No program: increments enter as tensors that the plan does not read."""
@@ -42,7 +43,11 @@ class BrownianRun(Run):
     @functools.cached_property
     def tables(self) -> list[tuple[Tensor, Tensor]]:
         """Weights for the op, the draws of the path read as tensors."""
-        return tables(_as_tensors(self.plan, self.spans), self.place.device)
+        scales = {
+            draw: normaliser(self.plan.sde, interval) * (math.sqrt(12.0) if draw in self.areas else 1.0)
+            for draw, interval in self.spans.items()
+        }
+        return tables(_as_tensors(self.plan, scales), self.place.device)
 
     def combine(self, index: int, step: AffineStep, inputs: Sequence[Tensor]) -> Any:
         weights, draws = self.tables[index]
@@ -69,19 +74,27 @@ class BrownianRun(Run):
         return Draws(fresh, self.place.shape, self.place.dtype, joint)
 
     def _increment(self, draw: int) -> Tensor:
-        """The increment of a draw of the plan, made together with those that follow."""
-        block = block_of(draw)
-        if draw not in self.ready.setdefault(block, {}):
-            queue = [d for d in self.plan.draws if d in self.spans and block_of(d) == block]
-            first = queue.index(draw)
+        """The increment or area of a draw of the plan, made together with those that follow."""
+        block, interval = block_of(draw), self.spans[draw]
+        if interval not in self.ready.setdefault(block, {}):
+            asked = (self.spans[d] for d in self.plan.draws if d in self.spans and block_of(d) == block)
+            queue = list(dict.fromkeys(asked))
+            first = queue.index(interval)
             queue = queue[first : first + max(1, AHEAD // max(1, math.prod(self.place.shape)))]
-            times, places = [self.spans[draw][0]], []
-            for start, end in map(self.spans.__getitem__, queue):
-                times += [end] if times[-1] == start else [start, end]
-                places.append(len(times) - 2)
-            made = self._path(block, times)
-            self.ready[block] = {d: made[place] for d, place in zip(queue, places, strict=True)}
-        return self.ready[block][draw]
+            self.ready[block] = dict(zip(queue, self._made(block, queue), strict=True))
+        return self.ready[block][interval][draw in self.areas]
+
+    def _made(self, block: int, queue: Sequence[Interval]) -> list[list[Tensor]]:
+        """The increment W over each interval, and where the plan has areas U / h - W / 2."""
+        times, places = [queue[0][0]], []
+        for start, end in queue:
+            times += [end] if times[-1] == start else [start, end]
+            places.append(len(times) - 2)
+        w, *integral = self._walk(block, times, bool(self.areas))
+        if not integral:
+            return [[w[place]] for place in places]
+        spans = [duration(self.plan.sde, interval) * (1.0 if interval[0] < interval[1] else -1.0) for interval in queue]
+        return [[w[at], integral[0][at] / span - 0.5 * w[at]] for at, span in zip(places, spans, strict=True)]
 
     def _path(self, block: int, times: list[float] | Interval) -> Tensor:
         """Increments over consecutive times, (K, B, *event); float32 for half-precision states, as all their noise."""
@@ -98,14 +111,13 @@ class BrownianRun(Run):
         return ops.brownian(self.place.shape, self.seeds, self.first_index, block, ends, horizon, integral, dtype)
 
 
-def _as_tensors(plan: Plan, spans: dict[int, Interval]) -> Plan:
-    """The plan with the draws of a path read as tensors, after the others: the weights for `affine`."""
-    scales = {draw: normaliser(plan.sde, interval) for draw, interval in spans.items()}
+def _as_tensors(plan: Plan, scales: dict[int, float]) -> Plan:
+    """The plan with the draws of a path read as tensors by these scales, after the others: the weights for `affine`."""
     items = []
     for item in plan.items:
         if isinstance(item, AffineStep):
-            path = [q for q, draw in enumerate(item.draws) if draw in spans]
-            white = [q for q, draw in enumerate(item.draws) if draw not in spans]
+            path = [q for q, draw in enumerate(item.draws) if draw in scales]
+            white = [q for q, draw in enumerate(item.draws) if draw not in scales]
             weights = tuple(
                 (*row, *(fresh[q] * scales[item.draws[q]] for q in path))
                 for row, fresh in zip(item.weights, item.noise, strict=True)

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from torchdiff import ops
 from torchdiff.blocks import pack, unpack
+from torchdiff.levy import joint as joint  # noqa: PLC0414  # for steps on tensors, here as `lazy` is
+from torchdiff.levy import pair
 from torchdiff.sde.base import Level
 
 
@@ -87,19 +89,7 @@ class Draws:
         Two draws; on a Brownian path they are the path's own.
         """
         found = self._path(start, end)
-        return _pair(self, start, end) if found is None else found
-
-
-def _pair(noise: Callable[[Level, Level], Any], start: Level, end: Level) -> tuple[Any, Any]:
-    """Two standard normals as (W, U): U = h (W / 2 + H), the space-time Levy area H ~ N(0, h / 12) independent of W."""
-    h = abs(end.t - start.t)
-    w, area = noise(start, end) * math.sqrt(h), noise(start, end) * math.sqrt(h / 12.0)
-    return w, (w * 0.5 + area) * h
-
-
-def joint(noise: Callable[[Level, Level], Any]) -> Callable[[Level, Level], tuple[Any, Any]]:
-    """noise.joint, or what does the same with a noise function that has none."""
-    return getattr(noise, "joint", None) or (lambda start, end: _pair(noise, start, end))
+        return pair(self, start, end) if found is None else found
 
 
 def lazy(noise: Callable[[Level, Level], Any]) -> Callable[[Level, Level], Any]:

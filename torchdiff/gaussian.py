@@ -109,6 +109,18 @@ def _chunks(plan: Plan) -> Iterator[tuple[tuple[Item, ...], tuple[int, ...]]]:
 
 def _push(plan: Plan, network: Network, size: int, count: int) -> Affine:
     """The map of a piece of a plan, from `size` state slots to its result, for `count` eigenvalues."""
+    found = _rows(plan, network, size, count)
+    fresh = found[:, :, size:-1]
+    return Affine(found[:, :, :size], found[:, :, -1], fresh @ fresh.transpose(0, 2, 1))
+
+
+def rows(plan: Plan, variance: ArrayLike, mean: ArrayLike = 0.0) -> Array:
+    """The map of `push` draw by draw, (K, n, n + draws + 1): on the start, on each of plan.draws, and on 1."""
+    var, center = data(variance, mean)
+    return _rows(plan, _network(var, center), plan.blocks, var.size)
+
+
+def _rows(plan: Plan, network: Network, size: int, count: int) -> Array:
     columns = {draw: size + i for i, draw in enumerate(plan.draws)}
     width = size + len(columns) + 1
 
@@ -127,9 +139,7 @@ def _push(plan: Plan, network: Network, size: int, count: int) -> Affine:
         raise IncompatibleError(f"{step.part!r} is not a weighted sum of its inputs: its error needs sampling")
 
     start = [np.broadcast_to(np.eye(1, width, slot), (count, width)) for slot in range(size)]
-    rows = np.stack(execute(plan, start, network, combine, opaque), axis=1)  # (K, slots, width)
-    fresh = rows[:, :, size:-1]
-    return Affine(rows[:, :, :size], rows[:, :, -1], fresh @ fresh.transpose(0, 2, 1))
+    return np.stack(execute(plan, start, network, combine, opaque), axis=1)
 
 
 def _network(var: Array, center: Array) -> Network:

@@ -17,7 +17,8 @@ HEAD = ("step", "t", "alpha", "sigma", "network", "row", "weights of what it rea
 def table(plan: Plan, limit: int | None = None) -> str:
     """A line a row of the plan; s0, s1, ... are the state, n0, ... the network's outputs, z(draw) fresh normals.
 
-    z(draw: start to end) is the increment of a Brownian path over that time, divided by the root of its length.
+    z(draw: start to end) is the increment of a Brownian path over that time, divided by the root of its length;
+    z(draw: area, start to end) its space-time Levy area there, divided by the root of a twelfth of it.
     """
     slots = plan.blocks
     entries: list[list[tuple[str, ...]]] = []
@@ -34,7 +35,7 @@ def table(plan: Plan, limit: int | None = None) -> str:
     title = (
         f"{SOLVERS.label(plan.solver)} on {SDES.label(plan.sde)}, {plan.prediction} network: {plan.steps} steps"
         f"{' and a final one' if plan.final else ''}, {count(plan.calls, 'network call')}, {len(plan.draws)} draws"
-        f"{f' ({len(plan.spans)} of Brownian paths)' if plan.noise == 'brownian' else ''}, "
+        f"{f' ({len(plan.spans) + len(plan.areas)} of Brownian paths)' if plan.noise == 'brownian' else ''}, "
         f"largest sum |w| of x {plan.growth:.3g}"
     )
     return "\n".join([title, body[0], "-" * max(map(len, body)), *body[1:]])
@@ -56,7 +57,12 @@ def _lines(plan: Plan, item: AffineStep | OpaqueStep, slots: int) -> list[tuple[
         outs = ", ".join(f"n{i}" for i in range(len(item.mix)))
         level = (f"{item.at.t:.4g}", *_level(item.at), f"{outs} = net({fed})")
     head, lines = (str(item.step), *level), []
-    spans = {draw: f": {start:.4g} to {end:.4g}" for draw, start, end in plan.spans if draw in item.draws}
+    spans = {
+        draw: f": {what}{start:.4g} to {end:.4g}"
+        for known, what in ((plan.spans, ""), (plan.areas, "area, "))
+        for draw, start, end in known
+        if draw in item.draws
+    }
     names = [f"s{slot}" if slot < slots else f"n{slot - slots}" for slot in item.reads]
     for row, (weights, noise) in enumerate(zip(item.weights, item.noise, strict=True)):
         terms = " ".join(f"{w:+.4f} {name}" for w, name in zip(weights, names, strict=True) if w != 0.0)

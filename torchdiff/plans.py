@@ -27,7 +27,8 @@ class Plan:
 
     str(plan) is a table, to_json() and from_json() lose nothing. sde, solver and prediction say what it was made from.
     noise is "white" or "brownian"; spans are the (draw, start, end) of the draws that are increments of a Brownian path
-    by the root of their length: standard normals as all draws, and independent, for no two of a block overlap.
+    by the root of their length: standard normals as all draws, and independent, for no two of a block overlap. areas
+    are those that are its space-time Levy areas by the root of a twelfth of it, over intervals as the spans have them.
     """
 
     items: tuple[AffineStep | OpaqueStep, ...]
@@ -39,6 +40,7 @@ class Plan:
     final: bool  # whether the last interval is the denoising one
     noise: str = "white"
     spans: tuple[tuple[int, float, float], ...] = ()
+    areas: tuple[tuple[int, float, float], ...] = ()
 
     @property
     def blocks(self) -> int:
@@ -90,12 +92,14 @@ class Plan:
                             f"t = {cur.t:g} {_level(cur)} to t = {nxt.t:g} {_level(nxt)}; "
                             f"keep the grid away from there with t_max or t_min"
                         )
-        if self.noise not in ("white", "brownian") or (self.spans and self.noise == "white"):
+        if self.noise not in ("white", "brownian") or ((self.spans or self.areas) and self.noise == "white"):
             raise PlanError(
                 f"a plan's noise is 'white' or 'brownian', and only the latter has spans; got {self.noise!r}"
             )
-        for block in {block_of(draw) for draw, *_ in self.spans}:
-            check_apart(self.sde, [(start, end) for draw, start, end in self.spans if block_of(draw) == block])
+        for block in {block_of(draw) for draw, *_ in (*self.spans, *self.areas)}:
+            ours = [[(s, e) for d, s, e in known if block_of(d) == block] for known in (self.spans, self.areas)]
+            for intervals in (*ours, {*ours[0], *ours[1]}):  # increment and area of one interval are independent
+                check_apart(self.sde, intervals)
         if not all(0 <= slot < slots for slot in self.result):
             raise PlanError(f"the plan's result {self.result} lies outside its {slots} slots")
         return self
@@ -141,6 +145,7 @@ class Plan:
                 "final": self.final,
                 "noise": self.noise,
                 "spans": self.spans,
+                "areas": self.areas,
                 "grid": [list(level) for level in self.grid],
                 "result": self.result,
                 "items": [_dump(item) for item in self.items],
@@ -157,8 +162,11 @@ class Plan:
                 raise PlanError(f"plan JSON has format {data['format']!r}, this version reads {FORMAT}")
             sde, solver = SDES.get(data["sde"]), SOLVERS.get(data["solver"])
             grid = tuple(_load_level(level) for level in data["grid"])
-            spans = tuple((int(draw), float(start), float(end)) for draw, start, end in data["spans"])
-            start = (grid, sde, solver, data["prediction"], bool(data["final"]), data["noise"], spans)
+            spans, areas = (
+                tuple((int(draw), float(start), float(end)) for draw, start, end in data[key])
+                for key in ("spans", "areas")
+            )
+            start = (grid, sde, solver, data["prediction"], bool(data["final"]), data["noise"], spans, areas)
             empty = Plan((), tuple(data["result"]), *start)
             read = replace(empty, items=tuple(_load(item, empty) for item in data["items"])).check()
             return read.split()

@@ -12,6 +12,7 @@ from torchdiff.drive import take as take_step
 from torchdiff.errors import PlanError
 from torchdiff.form import Form, Key
 from torchdiff.intervals import Claims, Interval, duration
+from torchdiff.levy import pair
 from torchdiff.predict import read
 from torchdiff.sde.base import Level, LinearSDE
 from torchdiff.solvers.base import Carry, Solver, Span
@@ -40,6 +41,7 @@ class Recorder:
         self.sde, self.denoiser, self.brownian = sde, denoiser, noise == "brownian"
         self.claims: Claims | None = None  # of the step at hand, where the noise is Brownian
         self.spans: dict[int, Interval] = {}  # the draws that are increments of a path, and over which interval
+        self.areas: dict[int, Interval] = {}  # those that are its space-time Levy areas
         self.columns = sde.blocks
         self.segments = [Segment()]
         self.step = 0
@@ -78,18 +80,8 @@ class Recorder:
         self.segments.append(Segment(level, feed, outs, step=self.step, scale=scale, mix=mix, meaning=meaning))
         return read(self.sde, self.denoiser, x, tuple(map(Form.column, outs)), level)
 
-    def noise(self, step: int, part: int) -> Any:
-        calls = iter(range(1 << 30))
-
-        def draw(start: Level, end: Level) -> Any:
-            call = next(calls)
-            draws = [draw_number(STEP, step, part, call, block) for block in range(self.sde.blocks)]
-            interval = self.claims.claim(start, end) if self.claims else None
-            if interval is not None:
-                self.spans.update(dict.fromkeys(draws, interval))
-            return pack(Form.column(~draw) for draw in draws)
-
-        return draw
+    def noise(self, step: int, part: int) -> Columns:
+        return Columns(self, step, part)
 
     def take(self, part: Solver, index: int, x: Any, span: Span, predict: Any, noise: Any) -> Carry:
         self.step = span.index
@@ -111,6 +103,37 @@ class Recorder:
         if self.segments[-1].shows:
             self.segments.append(Segment(step=step))  # an interval without a network call of its own
         self.segments[-1].shows = tuple(b.single for b in unpack(x))
+
+
+class Columns:
+    """The noise of one step on forms: noise(start, end) and noise.joint(start, end) are columns of new draws."""
+
+    def __init__(self, recorder: Recorder, step: int, part: int) -> None:
+        self.recorder, self.step, self.part, self.call = recorder, step, part, 0
+
+    def __call__(self, start: Level, end: Level) -> Any:
+        draws = self._draws()
+        self._claim(start, end, (draws, self.recorder.spans))
+        return pack(Form.column(~draw) for draw in draws)
+
+    def joint(self, start: Level, end: Level) -> tuple[Any, Any]:
+        """(W, U) as Draws.joint has them."""
+        draws, areas = self._draws(), self._draws()
+        self._claim(start, end, (draws, self.recorder.spans), (areas, self.recorder.areas))
+        made = iter((draws, areas))
+        return pair(lambda start, end: pack(Form.column(~draw) for draw in next(made)), start, end)
+
+    def _draws(self) -> list[int]:
+        """The next call's draws, one a block."""
+        self.call += 1
+        return [draw_number(STEP, self.step, self.part, self.call - 1, b) for b in range(self.recorder.sde.blocks)]
+
+    def _claim(self, start: Level, end: Level, *known: tuple[list[int], dict[int, Interval]]) -> None:
+        claims = self.recorder.claims
+        interval = claims.claim(start, end) if claims else None
+        if interval is not None:
+            for draws, intervals in known:
+                intervals.update(dict.fromkeys(draws, interval))
 
 
 def _checked(part: Solver, sde: LinearSDE, carry: Carry) -> Carry:

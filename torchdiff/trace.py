@@ -45,8 +45,11 @@ def trace(
     items, slots = _emit(segments, list(range(sde.blocks)), _last_uses(segments, result, watch))
     answer = tuple(slots.index(key) for key in result)
     plan = Plan(items, answer, grid, sde, solver, denoiser.prediction, final is not None, noise)
-    spans = tuple((draw, *recorder.spans[draw]) for draw in plan.draws if draw in recorder.spans)
-    return replace(plan, spans=spans).split().check()
+    spans, areas = (
+        tuple((draw, *known[draw]) for draw in plan.draws if draw in known)
+        for known in (recorder.spans, recorder.areas)
+    )
+    return replace(plan, spans=spans, areas=areas).split().check()
 
 
 def _flatten(segment: Segment) -> None:

@@ -4,6 +4,7 @@ from torchdiff.solvers.adams import DEIS, IPNDM, LMS, PLMS
 from torchdiff.solvers.ancestral import DPM2Ancestral, DPMpp2SAncestral, DPMppSDE, EulerAncestral
 from torchdiff.solvers.base import AffineSolver, Carry, Solver, Span
 from torchdiff.solvers.chain import ALD, Chain, Langevin, PredictorCorrector
+from torchdiff.solvers.cld_exp import CLDExp
 from torchdiff.solvers.ddim import DDIM, DDPM
 from torchdiff.solvers.denoise import Denoise
 from torchdiff.solvers.dpm_solver import DPMSolver1, DPMSolver2, DPMSolver3
@@ -21,15 +22,69 @@ from torchdiff.solvers.rf_ancestral import RFAncestral
 from torchdiff.solvers.rk45 import RK45
 from torchdiff.solvers.runge_kutta import Adams, RungeKutta
 from torchdiff.solvers.sa_solver import SASolver
-from torchdiff.solvers.sscs import SSCS
+from torchdiff.solvers.srk import SRK
+from torchdiff.solvers.sscs import SSCS, SSCS2M, SSCS2S
 from torchdiff.solvers.torchsde import TorchSDE
 from torchdiff.solvers.unipc import UniP, UniPC
 
 __all__ = [
-    "ALD", "DDIM", "DDPM", "DEIS", "DPM2", "EDM", "ERSDE", "IPNDM", "LMS", "ODE", "PLMS", "RES2", "RES3", "RK45",
-    "SEEDS1", "SEEDS2", "SEEDS3", "SSCS", "Adams", "AffineSolver", "Ancestral", "Carry", "Chain", "DPM2Ancestral",
-    "DPMSolver1", "DPMSolver2", "DPMSolver3", "DPMpp1", "DPMpp1SDE", "DPMpp2M", "DPMpp2MSDE", "DPMpp2S",
-    "DPMpp2SAncestral", "DPMpp3M", "DPMpp3MSDE", "DPMpp3S", "DPMppSDE", "Denoise", "EtaFamily", "Euler",
-    "EulerAncestral", "EulerMaruyama", "ExpEM", "Heun", "Langevin", "PredictorCorrector", "RFAncestral",
-    "ReverseDiffusion", "RungeKutta", "SASolver", "Solver", "Span", "TorchSDE", "UniP", "UniPC",
+    "ALD",
+    "DDIM",
+    "DDPM",
+    "DEIS",
+    "DPM2",
+    "EDM",
+    "ERSDE",
+    "IPNDM",
+    "LMS",
+    "ODE",
+    "PLMS",
+    "RES2",
+    "RES3",
+    "RK45",
+    "SEEDS1",
+    "SEEDS2",
+    "SEEDS3",
+    "SRK",
+    "SSCS",
+    "SSCS2M",
+    "SSCS2S",
+    "Adams",
+    "AffineSolver",
+    "Ancestral",
+    "CLDExp",
+    "Carry",
+    "Chain",
+    "DPM2Ancestral",
+    "DPMSolver1",
+    "DPMSolver2",
+    "DPMSolver3",
+    "DPMpp1",
+    "DPMpp1SDE",
+    "DPMpp2M",
+    "DPMpp2MSDE",
+    "DPMpp2S",
+    "DPMpp2SAncestral",
+    "DPMpp3M",
+    "DPMpp3MSDE",
+    "DPMpp3S",
+    "DPMppSDE",
+    "Denoise",
+    "EtaFamily",
+    "Euler",
+    "EulerAncestral",
+    "EulerMaruyama",
+    "ExpEM",
+    "Heun",
+    "Langevin",
+    "PredictorCorrector",
+    "RFAncestral",
+    "ReverseDiffusion",
+    "RungeKutta",
+    "SASolver",
+    "Solver",
+    "Span",
+    "TorchSDE",
+    "UniP",
+    "UniPC",
 ]  # fmt: skip

@@ -28,6 +28,7 @@ class EulerMaruyama(AffineSolver):
     """
 
     weak_order: ClassVar[float] = 1.0
+    strong_order: ClassVar[float] = 1.0  # the noise does not depend on x
 
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
         cur, nxt = span.cur, span.nxt
