@@ -4,7 +4,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchdiff.counters import BROWNIAN, FORWARD, LAYOUT, PATHS, PRIOR, STEP, TICKS, USER, draw_number, node_number
+from torchdiff.counters import (
+    AREA,
+    BROWNIAN,
+    FORWARD,
+    LANGEVIN,
+    LAYOUT,
+    PATHS,
+    PRIOR,
+    STEP,
+    TICKS,
+    USER,
+    area_number,
+    draw_number,
+    node_number,
+)
 
 WIDTHS = {"purpose": 3, "step": 49, "part": 3, "call": 5, "block": 4}
 USES = st.fixed_dictionaries({name: st.integers(0, 2**width - 1) for name, width in WIDTHS.items()})
@@ -32,8 +46,8 @@ def test_fields_tile_the_number():
 
 
 def test_purposes_differ():
-    """Steps, the prior, Brownian paths and users draw from different numbers."""
-    assert len({draw_number(purpose) for purpose in (STEP, PRIOR, BROWNIAN, USER, FORWARD)}) == 5
+    """Steps, the prior, Brownian paths and their areas, users and chains draw from different numbers."""
+    assert len(set(map(draw_number, (STEP, PRIOR, BROWNIAN, USER, FORWARD, LANGEVIN, AREA)))) == 7
 
 
 @pytest.mark.parametrize("name", WIDTHS)
@@ -65,3 +79,22 @@ def test_nodes_outside_their_fields_are_named(name, bound):
     for bad in (-1, bound):
         with pytest.raises(ValueError, match=rf"{name} must lie in .*got {bad}"):
             node_number(**{"path": 0, "node": 0, "which": 0, name: bad})
+
+
+ENDS = st.lists(st.integers(0, TICKS), min_size=2, max_size=2, unique=True).map(sorted)
+AREAS = st.tuples(st.integers(0, PATHS - 1), ENDS)
+
+
+@given(AREAS, AREAS, USES)
+def test_areas_of_brownian_paths_have_draws_of_their_own(a, b, use):
+    """area_number is injective, and no other purpose reaches its numbers."""
+    assert (area_number(a[0], *a[1]) == area_number(b[0], *b[1])) == (a == b)
+    if use["purpose"] != AREA:
+        assert area_number(a[0], *a[1]) != draw_number(**use)
+
+
+@pytest.mark.parametrize("bad", [(-1, 0, 1), (PATHS, 0, 1), (0, -1, 1), (0, 1, 1), (0, 2, 1), (0, 0, TICKS + 1)])
+def test_what_is_no_interval_has_no_area(bad):
+    """Paths outside their field and intervals that are empty, turned round or beyond the clock raise ValueError."""
+    with pytest.raises(ValueError, match=f"got {bad[0]}, {bad[1]} and {bad[2]}"):
+        area_number(*bad)

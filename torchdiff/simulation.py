@@ -98,9 +98,9 @@ def simulate(
         seeds = as_seeds(seed, like.shape[0])
         args = (grid, equation.sources(x, grid[0]), like, seeds, first_index, equation.blocks)
         wiener: Wiener = White(*args) if noise == "white" else Brownian(*args, _clock(noise, clock, ends, equation))
-        frames = [unpack(x)]
+        frames, memo = [unpack(x)], None
         for step in range(len(grid) - 1):
-            x = how.step(equation, x, wiener, step, step % every == 0)
+            x, memo = how.step(equation, x, memo, wiener, step, step % every == 0)
             if (step + 1) % every == 0:
                 frames.append(unpack(x))
         state = tuple(torch.stack(block) for block in zip(*frames, strict=True))

@@ -50,6 +50,7 @@ class Solver(ABC):
                  (correctors).
     memory:      how many memos of earlier steps the formula reads.
     calls:       network calls of one step; None where it chooses them itself (error control), once it runs.
+    opening:     calls beside these in the first step, of a solver that takes over its last one later.
     accepts:     the SDE class that the formula needs.
     moves:       False for a corrector, which stays at the level `span.cur`.
     ends:        True if the formula is right from alpha = 0 and to sigma = 0; else the driver takes a DDIM step there.
@@ -58,6 +59,7 @@ class Solver(ABC):
     weak_order: ClassVar[float | None] = None
     memory: ClassVar[int] = 0
     calls: ClassVar[int | None] = 1
+    opening: ClassVar[int] = 0
     accepts: ClassVar[type[LinearSDE]] = LinearSDE
     moves: ClassVar[bool] = True
     ends: ClassVar[bool] = False
