@@ -8,6 +8,7 @@ import torch
 from torchdiff import SDE, noise, reverse, simulate
 from torchdiff.areas import levy_area, pairs
 from torchdiff.interop.torchsde import BrownianPath
+from torchdiff.wiener import Brownian, White
 
 COUNT, LENGTH, CELLS = 20_000, 0.5, 16
 LOG_ODE = {"method": "torchsde:method=log_ode"}
@@ -124,3 +125,16 @@ def test_the_area_of_two_processes_has_variance_one_quarter(kind, n):
     z = simulate(heisenberg(), x0, [0.0, 1.0], seed=2, steps=n, noise=kind, **LOG_ODE).x[-1, :, 2].square()
     assert 5.0 * z.std() / COUNT**0.5 < 0.03  # torchsde's foster would have 0.22, its davie 0.33
     assert abs(z.mean() - 0.25) <= 5.0 * z.std() / COUNT**0.5
+
+
+@pytest.mark.parametrize("kind", [White, Brownian])
+def test_areas_have_normals_of_their_own(kind):
+    """What an area adds to its mean is uncorrelated with the W and H that made the mean: no draw is used twice."""
+    like, seeds = torch.zeros(COUNT, 2, dtype=torch.float64), torch.tensor([3])
+    clock = [(0.0, 1.0)] if kind is Brownian else []
+    wiener = kind([0.0, 1.0], like.shape, like, seeds, 0, 1, *clock)
+    (w, u), (again, area) = wiener.joint(0, 0), wiener.area(0)
+    h = u - 0.5 * w
+    rest = area[:, 0, 1] - (h[:, 0] * w[:, 1] - w[:, 0] * h[:, 1])
+    assert torch.equal(w, again)
+    assert torch.corrcoef(torch.cat([rest.unsqueeze(1), w, h], dim=1).T)[0, 1:].abs().max() < 5.0 / COUNT**0.5

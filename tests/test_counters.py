@@ -1,5 +1,7 @@
 """Two uses of noise never share a draw number."""
 
+from itertools import combinations
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,16 +83,18 @@ def test_nodes_outside_their_fields_are_named(name, bound):
             node_number(**{"path": 0, "node": 0, "which": 0, name: bad})
 
 
-ENDS = st.lists(st.integers(0, TICKS), min_size=2, max_size=2, unique=True).map(sorted)
-AREAS = st.tuples(st.integers(0, PATHS - 1), ENDS)
+def test_areas_of_brownian_paths_have_draws_of_their_own():
+    """area_number is injective: on all intervals between ticks at both ends and in the middle, of three paths."""
+    ticks = [at + k for at in (0, TICKS // 2, TICKS - 4) for k in range(5)]
+    uses = [(path, a, b) for path in (0, 1, PATHS - 1) for a, b in combinations(ticks, 2)]
+    assert len({area_number(*use) for use in uses}) == len(uses)
 
 
-@given(AREAS, AREAS, USES)
-def test_areas_of_brownian_paths_have_draws_of_their_own(a, b, use):
-    """area_number is injective, and no other purpose reaches its numbers."""
-    assert (area_number(a[0], *a[1]) == area_number(b[0], *b[1])) == (a == b)
+@given(st.integers(0, PATHS - 1), st.integers(0, TICKS - 1), st.integers(1, TICKS), USES)
+def test_no_other_purpose_reaches_the_draw_of_an_area(path, start, length, use):
+    """area_number has its purpose in the place where draw_number has it."""
     if use["purpose"] != AREA:
-        assert area_number(a[0], *a[1]) != draw_number(**use)
+        assert area_number(path, start, min(start + length, TICKS)) != draw_number(**use)
 
 
 @pytest.mark.parametrize("bad", [(-1, 0, 1), (PATHS, 0, 1), (0, -1, 1), (0, 1, 1), (0, 2, 1), (0, 0, TICKS + 1)])

@@ -285,6 +285,18 @@ def test_torch_s_own_generator_is_left_alone():
     assert torch.equal(torch.rand(3), expected)
 
 
+@pytest.mark.parametrize("method", ["milstein", "log_ode"])
+def test_inference_mode_is_refused_where_torchsde_derives(method):
+    """Autograd finds no derivative there, and torchsde goes on with zero: Milstein's steps were Euler's, silently."""
+    with torch.inference_mode(), pytest.raises(IncompatibleError, match="inference_mode.*no_grad"):
+        simulate(OURS, start(), [0.0, 1.0], steps=2, method=f"torchsde:method={method}")
+    with torch.inference_mode():
+        inside = simulate("vp", start(), [0.0, 1.0], seed=1, steps=2, method=f"torchsde:method={method}").x
+    assert torch.equal(
+        inside, simulate("vp", start(), [0.0, 1.0], seed=1, steps=2, method=f"torchsde:method={method}").x
+    )
+
+
 def test_what_torchsde_cannot_do_is_named():
     """Matrix noise by srk, an unknown method, and a machine without torchsde: one line with the way out."""
     sde = SDE.of(lambda x, t: 0.0, lambda x, t: torch.diag_embed(x), "matrix")

@@ -88,7 +88,10 @@ class Milstein(Scheme):
 
 @dataclass(frozen=True)
 class TorchSDE(Scheme):
-    """One step of torchsde's `method`, driven by our noise; for its Stratonovich methods the drift is converted."""
+    """One step of torchsde's `method`, driven by our noise; for its Stratonovich methods the drift is converted.
+
+    Source: torchsde 0.2.6.
+    """
 
     method: str = "srk"
 
@@ -100,7 +103,16 @@ class TorchSDE(Scheme):
         if self.method in ("milstein", "srk") and isinstance(equation, General) and equation.sde.kind == "matrix":
             raise IncompatibleError(
                 f"torchsde's {self.method} takes diagonal and scalar noise, this SDE has matrix noise; "
-                f"take milstein (ours), or torchsde:method=euler"
+                f"take milstein (ours) where it commutes, else torchsde:method=log_ode"
+            )
+        if (
+            self.method in ("milstein", "log_ode")
+            and isinstance(equation, General)
+            and torch.is_inference_mode_enabled()
+        ):
+            raise IncompatibleError(
+                f"torchsde's {self.method} derives the diffusion by autograd, which torch.inference_mode() takes for "
+                f"zero; run it under torch.no_grad(), or outside"
             )
 
     def step(self, equation: Equation, x: Any, memo: Any, wiener: Wiener, step: int, check: bool) -> tuple[Any, Any]:

@@ -71,7 +71,8 @@ def simulate(
     seed:   as in `sample`: path i is a function of (seed, first_index + i) and x0[i], whatever the batch around it.
     method: "exact", the two-time transition (LinearSDE, the default for it); "euler_maruyama" (the default else);
             "milstein" (commutative noise; derivatives by torch or the SDE's g_prime); "torchsde:method=srk", or euler,
-            milstein, midpoint, heun or euler_heun there.
+            milstein, midpoint, heun, euler_heun, log_ode or reversible_heun there. Of these log_ode has Levy areas, for
+            matrix noise (torchdiff.areas), and its order 1 where the noise commutes, else 1/2.
     steps:  between two times, all of one length. An approximate method needs it; 1 makes `times` the grid.
     noise:  "brownian": the increments of one path a seed on `clock`, so that more steps or more times come nearer to
             one and the same path. "white": other normals for each step, which costs less where steps are no dyadic
