@@ -92,6 +92,8 @@ def simulate(
     grid = _grid(ends, every)
     if on_nonfinite not in ("raise", "mark"):
         raise OptionError(f"on_nonfinite is 'raise' or 'mark', got {on_nonfinite!r}")
+    if clock is not None and noise == "white":
+        raise OptionError(f"white noise has no path that lives on a clock, got clock = {shown(clock)}; leave it out")
     first_index, seed = inputs.index(first_index), fresh_seed() if seed is None else seed
     with torch.set_grad_enabled(grad):
         x = _start(x0, equation, ends[0], seed, first_index)
