@@ -24,8 +24,8 @@ LAYERS = (
     ("conventions", "conventions.*", "latent"),
     ("sde.linear_beta", "sde.spline", "sde.numeric"),
     ("sde.moments",),
-    ("sde.*", "grids", "denoiser", "noise", "draws", "guard", "adaptive"),
-    ("predict", "interop", "interop.torchsde", "general"),
+    ("sde.*", "grids", "denoiser", "noise", "draws", "areas", "guard", "adaptive"),
+    ("predict", "interop", "interop.torchsde", "interop.torchsde_steps", "general"),
     ("jacobians",),
     ("sde",),
     ("solvers.base", "solvers.tableaus", "solvers.quadrature"),
@@ -172,7 +172,7 @@ def test_imports_for_types_are_free():
 # these stand in the same layers as what works on floats, and work on arrays
 WITH_TORCH = (
     *("ops", "ops.*", "noise", "draws", "guard", "adaptive", "gaussian", "general", "jacobians", "interop.torchsde"),
-    *("calling", "energy", "latent"),
+    *("calling", "energy", "latent", "areas", "interop.torchsde_steps"),
 )
 # processes given by a user's functions: SciPy solves them when they are first asked for a number; and the steps of
 # cld_exp on blocks, each a system of 16 unknowns or more

@@ -11,6 +11,7 @@ import torch
 import torchdiff
 from torchdiff import SDE, noise, reverse, simulate
 from torchdiff.counters import FORWARD_PATH
+from torchdiff.errors import OptionError
 
 MU, SIGMA = 0.5, 0.8
 PATHS, SEEDS = 20_000, (0, 1, 2)
@@ -271,3 +272,9 @@ def test_a_run_back_has_other_noise_than_the_run_forward(noise_kind):
     up = simulate(motion, x0, [0.0, 1.0], seed=1, steps=2, noise=noise_kind).x[-1, :, 0]
     down = simulate(back, x0, [1.0, 0.0], seed=1, steps=2, noise=noise_kind).x[-1, :, 0]
     assert abs(float((up * down).mean())) < 5.0 / math.sqrt(20_000)
+
+
+def test_a_clock_is_not_for_white_noise():
+    """It says where a Brownian path lives; beside white noise it would be ignored, whatever it is."""
+    with pytest.raises(OptionError, match="white noise has no path.*leave it out"):
+        simulate(geometric(), torch.ones(2, 1), [0.0, 1.0], steps=2, noise="white", clock=(0.0, 2.0))

@@ -127,6 +127,30 @@ def test_a_wrong_solver_fails_its_law(solver):
     assert set(quick(solver()).failed) == BAD_SOLVERS[solver]
 
 
+def test_numbers_that_are_none_do_not_pass_for_small():
+    """A step that gives nan to a sample alone breaks the law of the batch: max(0, nan) is 0 in Python."""
+
+    class NoneAlone(solvers.OnTensors):
+        def step(self, x, span, predict, noise):
+            return super().step(x, span, predict, noise) * (1.0 if len(x) > 1 else math.nan)
+
+    (finding,) = (f for f in quick(NoneAlone()).findings if f.law == BATCH)
+    assert (finding.status, finding.measured) == ("FAILED", "inf")
+
+
+def test_calls_beside_in_the_first_step_are_counted():
+    """reversible_heun calls the network twice in its first step and declares it by `opening`; without that it fails."""
+    from torchdiff.solvers.torchsde import TorchSDE
+
+    class Silent(TorchSDE):
+        opening = 0
+
+    verdicts = {kind: quick(kind("reversible_heun")).failed for kind in (TorchSDE, Silent)}
+    assert CALLS not in verdicts[TorchSDE]
+    assert "memory is honest" not in verdicts[TorchSDE]
+    assert CALLS in verdicts[Silent]
+
+
 def test_a_linear_step_on_tensors_has_the_slopes_of_its_plan():
     """The exact map found with unit vectors on tensors is that of the plan, noise and all, on one block and on two."""
     from torchdiff.denoiser import Denoiser

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-STEP, PRIOR, BROWNIAN, USER, FORWARD, LANGEVIN = range(6)  # the purposes
+STEP, PRIOR, BROWNIAN, USER, FORWARD, LANGEVIN, AREA = range(7)  # the purposes
 
 # field: (lowest bit, width). The step stands on top: what does not fit in 32 bits advances the key instead.
 LAYOUT = {"block": (0, 4), "call": (4, 5), "part": (9, 3), "purpose": (12, 3), "step": (15, 49)}
@@ -11,8 +11,8 @@ LAYOUT = {"block": (0, 4), "call": (4, 5), "part": (9, 3), "purpose": (12, 3), "
 def draw_number(purpose: int, step: int = 0, part: int = 0, call: int = 0, block: int = 0) -> int:
     """The draw number of one use of noise: no two uses share one.
 
-    purpose: STEP, PRIOR, BROWNIAN, USER, FORWARD for a simulation forward in time, or LANGEVIN for chains on their
-    own. step: interval of the grid, or the step of a chain.
+    purpose: STEP, PRIOR, BROWNIAN, USER, FORWARD for a simulation forward in time, LANGEVIN for chains on their own, or
+    AREA for the Levy areas of a Brownian path. step: interval of the grid, or the step of a chain.
     part: place in a chain of solvers.
     call: the how manieth normal of this part in this step. block: block of the state.
     Raises ValueError for a field outside its width (8 parts, 32 calls, 16 blocks, 2^49 steps).
@@ -53,3 +53,18 @@ def node_number(path: int, node: int, which: int) -> int:
         if not 0 <= value < bound:
             raise ValueError(f"node_number: {name} must lie in [0, {bound}), got {value!r}")
     return draw_number(BROWNIAN, step=2 * node + which) | path
+
+
+def area_number(path: int, start: int, end: int) -> int:
+    """The draw number of the normals of the Levy areas of a Brownian path between two ticks, start < end.
+
+    path: as in node_number. No two intervals of no two paths share one: start 2^24 + end - 1 stands in the step's
+    place.
+    Raises ValueError for what is no such interval.
+    """
+    if not 0 <= path < PATHS or not 0 <= start < end <= TICKS:
+        raise ValueError(
+            f"area_number: path must lie in [0, {PATHS}) and 0 <= start < end <= {TICKS}, got {path!r}, {start!r} and "
+            f"{end!r}"
+        )
+    return draw_number(AREA, step=start * TICKS + end - 1) | path

@@ -16,6 +16,8 @@ A Brownian path on [0, horizon] hangs on a dyadic tree of 24 levels. Node 0 is t
 its increment w and its space-time Levy area; node 2^level + index splits the cell `index` of that level by two more, Z
 and N (csrc/brownian.h has the formulas). Each has a draw number of its own, torchdiff.counters.node_number:
     bits 0 to 11: the path, 12 to 14: the purpose BROWNIAN, 15 to 39: 2 node + (0 for w and Z, 1 for the area and N)
+The Levy areas between the processes of a sample have one draw for each interval of two ticks, start and end, with the
+purpose AREA and 2^24 start + end - 1 in the place of the nodes.
 """
 
 from __future__ import annotations

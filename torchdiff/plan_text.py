@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torchdiff.registry import SDES, SOLVERS
 from torchdiff.sde.base import Level
-from torchdiff.steps import AffineStep, OpaqueStep, slots_after
+from torchdiff.steps import AffineStep, OpaqueStep, calls_of, slots_after
 
 if TYPE_CHECKING:
     from torchdiff.plans import Plan
@@ -22,8 +22,8 @@ def table(plan: Plan, limit: int | None = None) -> str:
     """
     slots = plan.blocks
     entries: list[list[tuple[str, ...]]] = []
-    for item in plan.items:
-        entries.append(_lines(plan, item, slots))
+    for item, calls in zip(plan.items, calls_of(plan.items), strict=True):
+        entries.append(_lines(plan, item, slots, calls))
         slots = slots_after(item, plan.blocks)
     if limit is not None and len(entries) > limit:
         half = limit // 2
@@ -46,10 +46,10 @@ def count(calls: int | None, what: str) -> str:
     return f"{what}s by error control" if calls is None else f"{calls} {what}{'s' * (calls != 1)}"
 
 
-def _lines(plan: Plan, item: AffineStep | OpaqueStep, slots: int) -> list[tuple[str, ...]]:
+def _lines(plan: Plan, item: AffineStep | OpaqueStep, slots: int, calls: int | None) -> list[tuple[str, ...]]:
     if isinstance(item, OpaqueStep):
         cur = item.span.cur
-        head = (str(item.step), f"{cur.t:.4g}", *_level(cur), count(item.part.calls, "call"))
+        head = (str(item.step), f"{cur.t:.4g}", *_level(cur), count(calls, "call"))
         return [(*head, "x", f"{SOLVERS.label(item.part)} on tensors", "", "")]
     level = ("", "", "", "")
     if item.at is not None:

@@ -16,7 +16,7 @@ from torchdiff.registry import SDES, SOLVERS
 from torchdiff.sde.base import Level, LinearSDE
 from torchdiff.solvers.base import Solver, Span
 from torchdiff.split import split
-from torchdiff.steps import AffineStep, OpaqueStep, slots_after
+from torchdiff.steps import AffineStep, OpaqueStep, calls_of, slots_after
 
 FORMAT = 1  # of the JSON
 
@@ -54,7 +54,7 @@ class Plan:
     @property
     def calls(self) -> int | None:
         """Network calls of a run, the final one included; None where a step chooses them once it runs."""
-        calls = [item.part.calls if isinstance(item, OpaqueStep) else item.at is not None for item in self.items]
+        calls = calls_of(self.items)
         return None if None in calls else sum(filter(None, calls))
 
     @property

@@ -151,7 +151,7 @@ class Run:
         past = self.pasts.get(item.index, ())
         moved, memo = take(item.part, item.index, x, item.span._replace(past=past), predict, self.source(item))
         self.pasts[item.index] = remember(item.part, past, memo)
-        self._check(item, moved, predict.calls)
+        self._check(item, moved, predict.calls, 0 if past else item.part.opening)
         return moved
 
     def source(self, item: OpaqueStep) -> Noise:
@@ -169,7 +169,7 @@ class Run:
         named = torch.tensor(numbers, dtype=torch.int64, device=self.place.device)
         return [Fresh((), self.seeds, self.first_index, number) for number in named.split(1)]
 
-    def _check(self, item: OpaqueStep, x: Any, calls: int) -> None:
+    def _check(self, item: OpaqueStep, x: Any, calls: int, opening: int) -> None:
         """Raises PlanError for a step that returned another state, or called the network more or less than it says."""
         blocks = unpack(x)
         if len(blocks) != self.plan.blocks or any(getattr(b, "shape", None) != self.place.shape for b in blocks):
@@ -178,10 +178,11 @@ class Run:
                 f"the step of {item.part!r} returned {got}; "
                 f"expected {self.plan.blocks} block(s) of shape {tuple(self.place.shape)}"
             )
-        if calls != item.part.calls and not item.part.adaptive:
+        if not item.part.adaptive and calls != (item.part.calls or 0) + opening:
+            also = f" and opening = {opening}" if opening else ""
             raise PlanError(
                 f"{item.part!r} called the network {calls} times in step {item.step}, but declares "
-                f"calls = {item.part.calls}; correct its `calls`, on which the plan counts"
+                f"calls = {item.part.calls}{also}; correct its `calls`, on which the plan counts"
             )
 
 

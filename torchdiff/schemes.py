@@ -16,7 +16,7 @@ from torchdiff.blocks import pack, unpack
 from torchdiff.equations import Equation, General, Linear
 from torchdiff.errors import IncompatibleError, OptionError, UnknownNameError, shown
 from torchdiff.general import rows
-from torchdiff.interop.torchsde_methods import METHODS, check_method
+from torchdiff.interop.torchsde_methods import METHODS, check_method, torchsde
 from torchdiff.spec import parse_options
 from torchdiff.wiener import Wiener
 
@@ -30,8 +30,11 @@ class Scheme(ABC):
         """Raises IncompatibleError for an equation that the method is not made for."""
 
     @abstractmethod
-    def step(self, equation: Equation, x: Any, wiener: Wiener, step: int, check: bool) -> Any:
-        """x at wiener.grid[step + 1]. check: look at what the method takes for granted."""
+    def step(self, equation: Equation, x: Any, memo: Any, wiener: Wiener, step: int, check: bool) -> tuple[Any, Any]:
+        """x at wiener.grid[step + 1], and what the method wants to get as memo in the next step; None in the first.
+
+        check: look at what the method takes for granted.
+        """
 
 
 class Exact(Scheme):
@@ -49,7 +52,7 @@ class Exact(Scheme):
                 "exact transitions are known for a LinearSDE run forward; give method='euler_maruyama', say"
             )
 
-    def step(self, equation: Equation, x: Any, wiener: Wiener, step: int, check: bool) -> Any:
+    def step(self, equation: Equation, x: Any, memo: Any, wiener: Wiener, step: int, check: bool) -> tuple[Any, Any]:
         assert isinstance(equation, Linear)
         mean, factor = equation.sde.transition(wiener.grid[step], wiener.grid[step + 1])
         factor = upper(factor)
@@ -58,7 +61,7 @@ class Exact(Scheme):
         rows = [[*row, *(w * unit for w in fresh)] for row, fresh in zip(mean, factor, strict=True)]
         none = torch.empty(0, dtype=torch.int64, device=wiener.device)
         weights = torch.tensor(rows, dtype=torch.float64, device=wiener.device)
-        return pack(ops.affine(inputs, row, none, 0, none)[0] for row in weights.split(1))
+        return pack(ops.affine(inputs, row, none, 0, none)[0] for row in weights.split(1)), None
 
 
 class EulerMaruyama(Scheme):
@@ -67,9 +70,9 @@ class EulerMaruyama(Scheme):
     Source: Maruyama 1955, Rend. Circ. Mat. Palermo 4, 48; Kloeden & Platen 1992, section 10.2.
     """
 
-    def step(self, equation: Equation, x: Any, wiener: Wiener, step: int, check: bool) -> Any:
-        cur, nxt = wiener.grid[step], wiener.grid[step + 1]
-        return x + equation.drift(x, cur) * (nxt - cur) + equation.spread(x, cur, increments(equation, wiener, step))
+    def step(self, equation: Equation, x: Any, memo: Any, wiener: Wiener, step: int, check: bool) -> tuple[Any, Any]:
+        cur, nxt, dw = wiener.grid[step], wiener.grid[step + 1], increments(equation, wiener, step)
+        return x + equation.drift(x, cur) * (nxt - cur) + equation.spread(x, cur, dw), None
 
 
 class Milstein(Scheme):
@@ -78,14 +81,17 @@ class Milstein(Scheme):
     Source: Milstein 1974, Theory Probab. Appl. 19, 557; Kloeden & Platen 1992, eqs. 10.3.1 and 10.3.16.
     """
 
-    def step(self, equation: Equation, x: Any, wiener: Wiener, step: int, check: bool) -> Any:
+    def step(self, equation: Equation, x: Any, memo: Any, wiener: Wiener, step: int, check: bool) -> tuple[Any, Any]:
         cur, nxt, dw = wiener.grid[step], wiener.grid[step + 1], increments(equation, wiener, step)
-        return x + equation.drift(x, cur) * (nxt - cur) + equation.moves(x, cur, dw, wiener.length(step), check)
+        return x + equation.drift(x, cur) * (nxt - cur) + equation.moves(x, cur, dw, wiener.length(step), check), None
 
 
 @dataclass(frozen=True)
 class TorchSDE(Scheme):
-    """One step of torchsde's `method`, driven by our noise; for its Stratonovich methods the drift is converted."""
+    """One step of torchsde's `method`, driven by our noise; for its Stratonovich methods the drift is converted.
+
+    Source: torchsde 0.2.6.
+    """
 
     method: str = "srk"
 
@@ -93,17 +99,25 @@ class TorchSDE(Scheme):
         check_method(self.method)
 
     def check(self, equation: Equation) -> None:
-        from torchdiff.interop.torchsde import torchsde
-
         torchsde()
         if self.method in ("milstein", "srk") and isinstance(equation, General) and equation.sde.kind == "matrix":
             raise IncompatibleError(
                 f"torchsde's {self.method} takes diagonal and scalar noise, this SDE has matrix noise; "
-                f"take milstein (ours), or torchsde:method=euler"
+                f"take milstein (ours) where it commutes, else torchsde:method=log_ode"
+            )
+        if (
+            self.method in ("milstein", "log_ode")
+            and isinstance(equation, General)
+            and torch.is_inference_mode_enabled()
+        ):
+            raise IncompatibleError(
+                f"torchsde's {self.method} derives the diffusion by autograd, which torch.inference_mode() takes for "
+                f"zero; run it under torch.no_grad(), or outside"
             )
 
-    def step(self, equation: Equation, x: Any, wiener: Wiener, step: int, check: bool) -> Any:
-        from torchdiff.interop import torchsde
+    def step(self, equation: Equation, x: Any, memo: Any, wiener: Wiener, step: int, check: bool) -> tuple[Any, Any]:
+        from torchdiff.interop.torchsde_steps import Given, additive_step
+        from torchdiff.interop.torchsde_steps import step as their_step
 
         sign = -1.0 if equation.backward else 1.0  # torchsde's times rise: a run backward has the clock -t
         span = sign * wiener.grid[step], sign * wiener.grid[step + 1]
@@ -116,10 +130,13 @@ class TorchSDE(Scheme):
             return pack(part.reshape(shape) for part in y.chunk(len(blocks), dim=1))
 
         if self.method == "srk":
-            pairs = [wiener.joint(step, block) for block in blocks]
-            given = flat(pack(w for w, _ in pairs)), flat(pack(u for _, u in pairs))
-        else:
-            given = flat(increments(equation, wiener, step)), None
+            made = [wiener.joint(step, block) for block in blocks]
+            given = Given(*(flat(pack(part)) for part in zip(*made, strict=True)))
+        elif self.method == "log_ode" and isinstance(equation, General) and equation.sde.kind == "matrix":
+            w, area = wiener.area(step)
+            given = Given(w, area=area)
+        else:  # where there is one noise a coordinate, or one in all, the vector fields of log_ode commute
+            given = Given(flat(increments(equation, wiener, step)))
         drift = equation.drift
         if isinstance(equation, General) and METHODS[self.method][0] == "stratonovich":
             drift = equation.stratonovich_drift
@@ -127,19 +144,21 @@ class TorchSDE(Scheme):
         def f(y: Tensor, s: float) -> Tensor:
             return flat(drift(whole(y), sign * s) * sign)
 
-        if not isinstance(equation, General):
-            return whole(
-                torchsde.additive_step(
-                    self.method, flat(x), span, f, lambda v, s: flat(equation.spread(x, sign * s, whole(v))), given
-                )
-            )
-        kind = {"matrix": "general"}.get(equation.sde.kind, equation.sde.kind)
+        if isinstance(equation, General):
+            kind = {"matrix": "general"}.get(equation.sde.kind, equation.sde.kind)
 
-        def g(y: Tensor, s: float) -> Tensor:
-            value = equation.diffusion(whole(y), sign * s)
-            return value if kind == "general" else flat(value).unsqueeze(2) if kind == "scalar" else flat(value)
+            def g(y: Tensor, s: float) -> Tensor:
+                value = equation.diffusion(whole(y), sign * s)
+                return value if kind == "general" else flat(value).unsqueeze(2) if kind == "scalar" else flat(value)
 
-        return whole(torchsde.step(self.method, flat(x), span, kind, f, g, given))
+            y, memo = their_step(self.method, flat(x), span, kind, f, g, given, memo)
+        else:
+
+            def spread(v: Tensor, s: float) -> Tensor:
+                return flat(equation.spread(x, sign * s, whole(v)))
+
+            y, memo = additive_step(self.method, flat(x), span, f, spread, given, memo)
+        return whole(y), memo
 
 
 def upper(factor: Sequence[Sequence[float]]) -> list[list[float]]:

@@ -71,7 +71,8 @@ def simulate(
     seed:   as in `sample`: path i is a function of (seed, first_index + i) and x0[i], whatever the batch around it.
     method: "exact", the two-time transition (LinearSDE, the default for it); "euler_maruyama" (the default else);
             "milstein" (commutative noise; derivatives by torch or the SDE's g_prime); "torchsde:method=srk", or euler,
-            milstein, midpoint, heun or euler_heun there.
+            milstein, midpoint, heun, euler_heun, log_ode or reversible_heun there. Of these log_ode has Levy areas, for
+            matrix noise (torchdiff.areas), and its order 1 where the noise commutes, else 1/2.
     steps:  between two times, all of one length. An approximate method needs it; 1 makes `times` the grid.
     noise:  "brownian": the increments of one path a seed on `clock`, so that more steps or more times come nearer to
             one and the same path. "white": other normals for each step, which costs less where steps are no dyadic
@@ -91,6 +92,8 @@ def simulate(
     grid = _grid(ends, every)
     if on_nonfinite not in ("raise", "mark"):
         raise OptionError(f"on_nonfinite is 'raise' or 'mark', got {on_nonfinite!r}")
+    if clock is not None and noise == "white":
+        raise OptionError(f"white noise has no path that lives on a clock, got clock = {shown(clock)}; leave it out")
     first_index, seed = inputs.index(first_index), fresh_seed() if seed is None else seed
     with torch.set_grad_enabled(grad):
         x = _start(x0, equation, ends[0], seed, first_index)
@@ -98,9 +101,9 @@ def simulate(
         seeds = as_seeds(seed, like.shape[0])
         args = (grid, equation.sources(x, grid[0]), like, seeds, first_index, equation.blocks)
         wiener: Wiener = White(*args) if noise == "white" else Brownian(*args, _clock(noise, clock, ends, equation))
-        frames = [unpack(x)]
+        frames, memo = [unpack(x)], None
         for step in range(len(grid) - 1):
-            x = how.step(equation, x, wiener, step, step % every == 0)
+            x, memo = how.step(equation, x, memo, wiener, step, step % every == 0)
             if (step + 1) % every == 0:
                 frames.append(unpack(x))
         state = tuple(torch.stack(block) for block in zip(*frames, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from torchdiff.sde.base import Level
@@ -49,6 +50,20 @@ class OpaqueStep(NamedTuple):
     keep: tuple[int, ...]
     step: int
     shows: tuple[int, ...] = ()
+
+
+def calls_of(items: Iterable[AffineStep | OpaqueStep]) -> list[int | None]:
+    """Network calls of each item; None where its step chooses them once it runs."""
+    calls: list[int | None] = []
+    opened: set[tuple[Solver, int]] = set()
+    for item in items:
+        if isinstance(item, AffineStep):
+            calls.append(int(item.at is not None))
+        else:
+            part, place = item.part, (item.part, item.index)
+            calls.append(None if part.calls is None else part.calls + (0 if place in opened else part.opening))
+            opened.add(place)
+    return calls
 
 
 def slots_after(item: AffineStep | OpaqueStep, blocks: int) -> int:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from torchdiff import ops
-from torchdiff.counters import FORWARD, FORWARD_PATH, STEP, TICKS, draw_number
+from torchdiff.areas import levy_area, pairs
+from torchdiff.counters import FORWARD, FORWARD_PATH, STEP, TICKS, area_number, draw_number
 from torchdiff.errors import OptionError
 from torchdiff.ticks import ticks_of
 
@@ -44,6 +45,20 @@ class Wiener(ABC):
     def joint(self, step: int, block: int) -> tuple[Tensor, Tensor]:
         """dW and U, the integral of W(r) - W(start) over the step's length, whichever way it goes."""
 
+    def area(self, step: int) -> tuple[Tensor, Tensor]:
+        """dW (B, m) of the first block, and the Levy areas (B, m, m) between its m processes."""
+        w, u = self.joint(step, 0)
+        z = self._normals((self.shape[0], pairs(self.shape[1])), self._area_draw(step))
+        return w, levy_area(w, u, self.length(step), z)
+
+    @abstractmethod
+    def _area_draw(self, step: int) -> int:
+        """The draw of the normals that the areas of this step need beside the path."""
+
+    def _normals(self, shape: Sequence[int], number: int) -> Tensor:
+        draw = torch.tensor([number], dtype=torch.int64, device=self.device)
+        return ops.normal(shape, self.seeds, self.first_index, draw, self.dtype)
+
 
 class White(Wiener):
     """Each step has normals of its own: another number of steps is another path."""
@@ -52,16 +67,17 @@ class White(Wiener):
         return abs(self.grid[step + 1] - self.grid[step])
 
     def increment(self, step: int, block: int) -> Tensor:
-        return self._normal(step, block, 0) * math.sqrt(self.length(step))
+        return self._normals(self.shape, self._draw(step, block, 0)) * math.sqrt(self.length(step))
 
     def joint(self, step: int, block: int) -> tuple[Tensor, Tensor]:
         h, dw = self.length(step), self.increment(step, block)
-        return dw, h * (0.5 * dw + math.sqrt(h / 12.0) * self._normal(step, block, 1))
+        return dw, h * (0.5 * dw + math.sqrt(h / 12.0) * self._normals(self.shape, self._draw(step, block, 1)))
 
-    def _normal(self, step: int, block: int, call: int) -> Tensor:
-        number = draw_number(FORWARD if self.forward else STEP, step, call=call, block=block)
-        draw = torch.tensor([number], dtype=torch.int64, device=self.device)
-        return ops.normal(self.shape, self.seeds, self.first_index, draw, self.dtype)
+    def _draw(self, step: int, block: int, call: int) -> int:
+        return draw_number(FORWARD if self.forward else STEP, step, call=call, block=block)
+
+    def _area_draw(self, step: int) -> int:
+        return self._draw(step, 0, 2)
 
 
 class Brownian(Wiener):
@@ -109,5 +125,11 @@ class Brownian(Wiener):
 
     def _path(self, step: int, count: int, block: int, integral: bool) -> list[Tensor]:
         ends = torch.tensor(self.times[step : step + count + 1], dtype=torch.float64, device="cpu")
-        path = block + FORWARD_PATH * self.forward
+        path = self._number(block)
         return ops.brownian(self.shape, self.seeds, self.first_index, path, ends, self.horizon, integral, self.dtype)
+
+    def _number(self, block: int) -> int:
+        return block + FORWARD_PATH * self.forward
+
+    def _area_draw(self, step: int) -> int:
+        return area_number(self._number(0), *sorted(self.ticks[step : step + 2]))

@@ -52,6 +52,7 @@ class Solver(ABC):
     strong_order: order of convergence of x itself on one Brownian path; None where there is no such claim.
     memory:       how many memos of earlier steps the formula reads.
     calls:        network calls of one step, once it has its past; None where it chooses them itself (error control).
+    opening:      calls beside these in the first step of a solver on tensors that takes over its last one later.
     draws:        fresh normals of x's shape in one step, at most; 1 unless it is deterministic. None: as it comes.
     accepts:      the SDE class that the formula needs.
     moves:        False for a corrector, which stays at the level `span.cur`.
@@ -62,6 +63,7 @@ class Solver(ABC):
     strong_order: ClassVar[float | None] = None
     memory: ClassVar[int] = 0
     calls: ClassVar[int | None] = 1
+    opening: ClassVar[int] = 0
     accepts: ClassVar[type[LinearSDE]] = LinearSDE
     moves: ClassVar[bool] = True
     ends: ClassVar[bool] = False
