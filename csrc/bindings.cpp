@@ -34,6 +34,7 @@ py::dict build_info() {
   info["cuda"] = false;
 #endif
   info["simd"] = std::string(best().name);
+  info["kept_memory"] = most_kept();
   return info;
 }
 

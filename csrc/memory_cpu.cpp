@@ -25,8 +25,6 @@ using torch::headeronly::ScalarType;
 using torch::stable::Device;
 using torch::stable::Tensor;
 
-constexpr char kSwitch[] = "TORCHDIFF_KEEP_MEMORY";
-
 // A tensor of the caller's memory that says when it is done with. Of the stable ABI of torch 2.11, so it is looked up,
 // for the extension loads into 2.10 too, where outputs are torch's own. On other systems nothing is kept.
 using FromBlob = AOTITorchError (*)(void* data, int64_t dim, const int64_t* sizes, const int64_t* strides,
@@ -41,18 +39,6 @@ FromBlob from_blob() {
 #else
   return nullptr;
 #endif
-}
-
-size_t most_kept() {
-  const char* wanted = std::getenv(kSwitch);
-  if (wanted == nullptr || *wanted == '\0') return kKeptMost;
-  char* end = nullptr;
-  const long long mebibytes = std::strtoll(wanted, &end, 10);
-  if (*end != '\0' || mebibytes < 0 || mebibytes > (int64_t{1} << 40)) {
-    throw std::invalid_argument(std::string(kSwitch) + " is '" + wanted +
-                                "'; expected how many MiB of freed outputs to keep, 0 for torch's own memory");
-  }
-  return static_cast<size_t>(mebibytes) << 20;
 }
 
 // Never destroyed: tensors may be freed after everything else.
@@ -144,6 +130,19 @@ Tensor memory_for(const std::vector<int64_t>& shape, ScalarType dtype, const Dev
     if (made.defined()) return made;
   }
   return torch::stable::empty(shape, dtype, std::nullopt, device);
+}
+
+size_t most_kept() {
+  constexpr char kSwitch[] = "TORCHDIFF_KEEP_MEMORY";
+  const char* wanted = std::getenv(kSwitch);
+  if (wanted == nullptr || *wanted == '\0') return kKeptMost;
+  char* end = nullptr;
+  const long long mebibytes = std::strtoll(wanted, &end, 10);
+  if (*end != '\0' || mebibytes < 0 || mebibytes > (int64_t{1} << 40)) {
+    throw std::invalid_argument(std::string(kSwitch) + " is '" + wanted +
+                                "'; expected how many MiB of freed outputs to keep, 0 for torch's own memory");
+  }
+  return static_cast<size_t>(mebibytes) << 20;
 }
 
 size_t release_memory() { return keeps() ? kept().release() : 0; }

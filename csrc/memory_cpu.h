@@ -25,6 +25,9 @@ torch::stable::Tensor memory_like(const torch::stable::Tensor& like);
 torch::stable::Tensor memory_for(const std::vector<int64_t>& shape, torch::headeronly::ScalarType dtype,
                                  const torch::stable::Device& device);
 
+// How many bytes are kept at most. Throws std::invalid_argument for an environment that does not say.
+size_t most_kept();
+
 // Returns to the system all blocks that nobody uses, and says how many bytes that were.
 size_t release_memory();
 
