@@ -43,8 +43,8 @@ class Program {
   // How many addresses run() takes: inputs, then outputs.
   size_t width(size_t item) const;
 
-  // Reads the inputs and writes the rows of an item; an output may be an input. Not for two threads at once. True if all
-  // inputs are finite; false may also mean that finite ones have an infinite sum.
+  // Reads the inputs and writes the rows of an item; an output may be an input. Not for two threads at once. True if
+  // all inputs are finite; false may also mean that finite ones have an infinite sum.
   bool run(size_t item, void* const* addresses);
 
   // Whether all of `batch * event` values are finite.

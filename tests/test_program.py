@@ -183,7 +183,7 @@ KEEPERS = {
     "detached": lambda x: x.detach(),
     "numpy": lambda x: x.numpy(),
     "storage": lambda x: x.untyped_storage(),
-    "dlpack": lambda x: torch.from_dlpack(x),
+    "dlpack": torch.from_dlpack,
     "graph": lambda x: torch.enable_grad()(lambda: x.requires_grad_().square().sum())(),
 }
 

@@ -74,10 +74,11 @@ def walk(
     trusted = type(denoiser) is Denoiser and not denoiser.copy and not denoiser.calling.variance
     combine, passed = program.combine, run.guard.passed
     for index, (item, at, feed, reads, others, keep, covers, spent) in enumerate(items):
-        live, rows = now, None
+        live: tuple[Any, ...] = now
+        rows = None
         if at is not None:
             lent, times = program.lent(feed(now)), next(run.times, None)
-            output = run.heard(lent, at, times) if trusted else None
+            output: Any = run.heard(lent, at, times) if trusted else None
             live = (*now, output) if trusted else (*now, *run.asked(lent, at, times))
             del lent  # or nothing is forgotten
             made = combine(index, reads(live), others(now), spent if after is None else ()) if covers else None
