@@ -21,7 +21,7 @@ from torchdiff.recent import Recent
 from torchdiff.steps import AffineStep
 
 _CODES = {torch.float16: 5, torch.float32: 6, torch.float64: 7, torch.bfloat16: 15}  # c10::ScalarType
-_address, _holders = torch._C._storage_address, torch._C._storage_Use_Count
+_address, _holders = torch._C._storage_address, torch._C._storage_Use_Count  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class Program:
