@@ -13,15 +13,16 @@ from .paired import spread
 from .report import Row
 
 STEPS, ROUNDS, BAR = 1000, 3, 0.5
-SDES = {"sscs": "cld", "rf_ancestral": "flow"}  # the others: vp
+OTHERS = {"sscs": ("cld", "score"), "rf_ancestral": ("flow", "flow")}  # all others on vp
 AFFINE = sorted(
     name for name in torchdiff.list_solvers() if all(p.affine and p.moves for p in SOLVERS.get(name).parts())
 )
 
 
 def seconds(solver: str) -> float:
+    sde, prediction = OTHERS.get(solver, ("vp", "eps"))
     begin = perf_counter()
-    torchdiff.plan(SDES.get(solver, "vp"), solver, steps=STEPS, prediction="score" if solver == "sscs" else "eps")
+    torchdiff.plan(sde, solver, steps=STEPS, prediction=prediction)
     return perf_counter() - begin
 
 
