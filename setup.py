@@ -26,6 +26,8 @@ SOURCES = (
     "simd_cpu",
     "simd_avx2",
     "simd_avx512",
+    "kept_cpu",
+    "memory_cpu",
     "affine_cpu",
     "norms_cpu",
     "program_cpu",

@@ -14,6 +14,12 @@ from torch.utils._pytree import tree_leaves
 import torchdiff
 
 SOLVERS = {"ddpm": "DDPM", "ddim": "DDIM", "dpmpp_2m": "DPM++2M"}
+MULTISTEP = {
+    "dpmpp_2m_sde": "SDE-DPM++2M",
+    "unipc:order=2": "UniPC-2",
+    "unipc:order=3": "UniPC-3",
+    "sa_solver": "SA-Solver",
+}
 Run = Callable[[Callable[..., Tensor], int], object]  # (network, calls)
 
 
@@ -107,6 +113,10 @@ def theirs(solver: str, shape: tuple[int, ...]) -> Run:
             "ddpm": lambda: diffusers.DDPMScheduler(clip_sample=False),
             "ddim": lambda: diffusers.DDIMScheduler(clip_sample=False),
             "dpmpp_2m": diffusers.DPMSolverMultistepScheduler,  # its defaults are dpmsolver++ of order 2
+            "dpmpp_2m_sde": lambda: diffusers.DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++"),
+            "unipc:order=2": diffusers.UniPCMultistepScheduler,  # of order 2 by default
+            "unipc:order=3": lambda: diffusers.UniPCMultistepScheduler(solver_order=3),
+            "sa_solver": diffusers.SASolverScheduler,
         }[solver]()
 
     def run(net, calls):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from .paired import Timed
-from .samplers import SOLVERS, Constant, between_calls, ours, tensors_moved, theirs
+from .samplers import MULTISTEP, SOLVERS, Constant, between_calls, ours, tensors_moved, theirs
 
 IMAGES, SMALL, CALLS = (16, 3, 256, 256), (2, 3, 5, 7), 10
-BARS = {"ddpm": 8.0, "ddim": 12.0, "dpmpp_2m": 20.0}
+BARS = {"ddpm": 8.0, "ddim": 12.0, "dpmpp_2m": 20.0, "dpmpp_2m_sde": 20.0, "unipc:order=2": 30.0}
 
 
 def a_step(run):
@@ -26,11 +26,11 @@ def test_whole_run(versus, solver):
     versus(case, "diffusers", mine, other, least=BARS[solver], note="set-up and prior included")
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", [*SOLVERS, *MULTISTEP])
 def test_steps_alone(versus, solver):
     pytest.importorskip("diffusers")
     mine, other = (between_calls(side(solver, IMAGES), CALLS, IMAGES) for side in (ours, theirs))
     counts = [tensors_moved(side(solver, SMALL), SMALL) for side in (ours, theirs)]
     note = "tensors read and written: ours {:g}, theirs {:g}".format(*counts)
-    case = f"{SOLVERS[solver]}, (16, 3, 256, 256): between calls"
-    versus(case, "diffusers", mine, other, least=BARS[solver], note=note)
+    case = f"{(SOLVERS | MULTISTEP)[solver]}, (16, 3, 256, 256): between calls"
+    versus(case, "diffusers", mine, other, least=BARS.get(solver), note=note)

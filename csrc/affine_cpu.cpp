@@ -9,6 +9,7 @@
 #include "affine_cpu.h"
 #include "columns_cpu.h"
 #include "fresh_cpu.h"
+#include "memory_cpu.h"
 #include "problem.h"
 #include "simd_cpu.h"
 
@@ -25,11 +26,12 @@ class Worker {
   static constexpr bool kSingle = std::is_same_v<T, float>;
   using W = std::conditional_t<kSingle, Weight, double>;
 
-  // aliased: an output may be an input, so that no row is written before all rows of a chunk are summed.
+  // aliased: an output may be an input, so that no row is written before all rows of a chunk are summed. One row of
+  // float32 needs no care: its loops read all columns of an element before they write it, and no other element after.
   Worker(const Problem& problem, const Simd& simd, bool aliased)
       : problem_(problem),
         simd_(simd),
-        aliased_(aliased),
+        aliased_(aliased && !(kSingle && problem.rows == 1)),
         blocks_per_sample_((problem.event + 3) / 4),
         inputs_(problem.inputs),
         columns_(problem.inputs + problem.draws) {
@@ -226,7 +228,7 @@ bool run_in(const Problem& problem, Outputs outputs) {
   const int64_t grain = problem.draws > 0 ? 16 : 64;
   const bool fresh = outputs == Outputs::fresh && chunks * 4 * kElements >= kFreshLeast;
   std::atomic<bool> finite{true};
-  torch::stable::parallel_for(0, chunks, grain, [&](int64_t first, int64_t last) {
+  const auto work = [&](int64_t first, int64_t last) {
     Worker<T> worker(problem, best(), outputs == Outputs::aliased);
     for (int64_t c = first; c < last; ++c) {
       if (fresh && (c - first) % kFreshChunks == 0) {
@@ -235,7 +237,12 @@ bool run_in(const Problem& problem, Outputs outputs) {
       worker.run(c * kBlocks, std::min(blocks, (c + 1) * kBlocks));
     }
     if (!worker.finite()) finite = false;
-  });
+  };
+  if (chunks <= grain) {
+    work(0, chunks);
+  } else {
+    torch::stable::parallel_for(0, chunks, grain, work);
+  }
   return finite;
 }
 
@@ -252,7 +259,7 @@ std::vector<Tensor> affine(std::vector<Tensor> tensors, Tensor weights, Tensor s
   check_affine(tensors, weights, seeds, first_index, draws);
   std::vector<Tensor> outputs;
   const int64_t rows = weights.size(weights.dim() - 2);
-  for (int64_t r = 0; r < rows; ++r) outputs.push_back(torch::stable::empty_like(tensors[0]));
+  for (int64_t r = 0; r < rows; ++r) outputs.push_back(memory_like(tensors[0]));
   run(affine_problem(tensors, outputs, weights, seeds, first_index, draws), Outputs::fresh);
   return outputs;
 }
@@ -267,7 +274,7 @@ void affine_out(std::vector<Tensor> tensors, Tensor weights, Tensor seeds, int64
 
 Tensor normal(std::vector<int64_t> shape, Tensor seeds, int64_t first_index, Tensor draw, ScalarType dtype) {
   check_normal(shape, seeds, first_index, draw, dtype);
-  Tensor output = torch::stable::empty(shape, dtype, std::nullopt, seeds.device());
+  Tensor output = memory_for(shape, dtype, seeds.device());
   run(normal_problem(output, seeds, first_index, draw), Outputs::fresh);
   return output;
 }

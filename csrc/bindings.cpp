@@ -5,11 +5,13 @@
 #include <torch/headeronly/version.h>
 
 #include <algorithm>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
 #include <vector>
 
+#include "memory_cpu.h"
 #include "normal.h"
 #include "program.h"
 #include "simd_cpu.h"
@@ -32,6 +34,7 @@ py::dict build_info() {
   info["cuda"] = false;
 #endif
   info["simd"] = std::string(best().name);
+  info["kept_memory"] = most_kept();
   return info;
 }
 
@@ -167,6 +170,7 @@ bool run_program(Program& program, size_t item, const py::tuple& addresses) {
     at[j] = PyLong_AsVoidPtr(PyTuple_GET_ITEM(addresses.ptr(), static_cast<py::ssize_t>(j)));
   }
   if (PyErr_Occurred() != nullptr) throw py::error_already_set();
+  if (program.quick()) return program.run(item, at);
   const py::gil_scoped_release unlocked;
   return program.run(item, at);
 }
@@ -200,10 +204,15 @@ PYBIND11_MODULE(_C, m) {
   m.def("squares", &block_squares<double>, py::arg("values").noconvert(), py::arg("lanes"), py::arg("simd") = "",
         "lanes (n,) plus the sums of squares of n blocks of values (4 n,)");
   m.def("squares", &block_squares<float>, py::arg("values").noconvert(), py::arg("lanes"), py::arg("simd") = "");
+  m.attr("kept_least") = kKeptLeast;
+  m.def("release_memory", &release_memory, py::call_guard<py::gil_scoped_release>(),
+        "returns the memory of freed outputs to the system; how many bytes that were");
+  py::class_<Table, std::shared_ptr<Table>>(m, "Table", "The weights of a plan; see program.h")
+      .def(py::init<>())
+      .def("add", &Table::add, py::arg("weights"), py::arg("inputs"), py::arg("rows"), py::arg("draws"));
   py::class_<Program>(m, "Program", "The rows of a plan on contiguous CPU memory, by addresses; see program.h")
-      .def(py::init<int64_t, int64_t, int, std::vector<int64_t>, int64_t>(), py::arg("batch"), py::arg("event"),
-           py::arg("dtype"), py::arg("seeds"), py::arg("first_index"))
-      .def("add", &Program::add, py::arg("weights"), py::arg("inputs"), py::arg("rows"), py::arg("draws"))
+      .def(py::init<std::shared_ptr<Table>, int64_t, int64_t, int, std::vector<int64_t>, int64_t>(), py::arg("table"),
+           py::arg("batch"), py::arg("event"), py::arg("dtype"), py::arg("seeds"), py::arg("first_index"))
       .def("run", &run_program, py::arg("item"), py::arg("addresses"))
       .def("finite", &program_finite, py::arg("address"));
 }

@@ -5,42 +5,61 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "problem.h"
 
 namespace torchdiff {
 
+// The weights of a plan, whatever the tensors: made once and read by all programs of that plan.
+class Table {
+ public:
+  struct Item {
+    std::vector<double> weights;  // (rows, inputs + draws)
+    std::vector<int64_t> draws;
+    int inputs, rows;
+    size_t kind;  // items of one kind have as many inputs, rows and draws
+  };
+
+  // One more item. Its number is how many there were before.
+  void add(std::vector<double> weights, int inputs, int rows, std::vector<int64_t> draws);
+
+  const Item& item(size_t number) const { return items_.at(number); }
+  // An item of each kind, by its number.
+  const std::vector<size_t>& kinds() const { return kinds_; }
+
+ private:
+  std::vector<Item> items_;
+  std::vector<size_t> kinds_;
+};
+
 class Program {
  public:
   // All tensors are (batch, event) of this dtype, contiguous; seeds: one, or one a sample.
-  Program(int64_t batch, int64_t event, int dtype, std::vector<int64_t> seeds, int64_t first_index);
-
-  // One more item: weights (rows, inputs + draws). Its number is how many there were before.
-  void add(std::vector<double> weights, int inputs, int rows, std::vector<int64_t> draws);
+  Program(std::shared_ptr<const Table> table, int64_t batch, int64_t event, int dtype, std::vector<int64_t> seeds,
+          int64_t first_index);
 
   // How many addresses run() takes: inputs, then outputs.
   size_t width(size_t item) const;
 
-  // Reads the inputs and writes the rows of an item; no output is an input. Not for two threads at once. True if all
-  // inputs are finite; false may also mean that finite ones have an infinite sum.
+  // Reads the inputs and writes the rows of an item; an output may be an input. Not for two threads at once. True if
+  // all inputs are finite; false may also mean that finite ones have an infinite sum.
   bool run(size_t item, void* const* addresses);
 
   // Whether all of `batch * event` values are finite.
   bool finite(const void* address) const;
 
- private:
-  struct Item {
-    std::vector<double> weights;
-    std::vector<int64_t> draws;
-    Problem problem;
-  };
+  // Whether run() is over before another thread could use the time.
+  bool quick() const { return batch_ * event_ < 4096; }
 
+ private:
+  std::shared_ptr<const Table> table_;
   int64_t batch_, event_;
   ScalarType dtype_;
   std::vector<int64_t> seeds_;
   uint64_t first_index_;
-  std::vector<Item> items_;
+  std::vector<Problem> problems_;  // one a kind
 };
 
 }  // namespace torchdiff

@@ -1,5 +1,6 @@
 #include "program.h"
 
+#include <algorithm>
 #include <atomic>
 #include <utility>
 
@@ -24,42 +25,60 @@ bool finite_memory(const void* address, int64_t count) {
 
 }  // namespace
 
-Program::Program(int64_t batch, int64_t event, int dtype, std::vector<int64_t> seeds, int64_t first_index)
-    : batch_(batch),
+void Table::add(std::vector<double> weights, int inputs, int rows, std::vector<int64_t> draws) {
+  size_t kind = 0;
+  for (; kind < kinds_.size(); ++kind) {
+    const Item& known = items_[kinds_[kind]];
+    if (known.inputs == inputs && known.rows == rows && known.draws.size() == draws.size()) break;
+  }
+  if (kind == kinds_.size()) kinds_.push_back(items_.size());
+  items_.push_back({std::move(weights), std::move(draws), inputs, rows, kind});
+}
+
+Program::Program(std::shared_ptr<const Table> table, int64_t batch, int64_t event, int dtype,
+                 std::vector<int64_t> seeds, int64_t first_index)
+    : table_(std::move(table)),
+      batch_(batch),
       event_(event),
       dtype_(static_cast<ScalarType>(dtype)),
       seeds_(std::move(seeds)),
-      first_index_(static_cast<uint64_t>(first_index)) {}
-
-void Program::add(std::vector<double> weights, int inputs, int rows, std::vector<int64_t> draws) {
-  Item item = {std::move(weights), std::move(draws), {}};
-  Problem& problem = item.problem;
-  const bool noisy = !item.draws.empty();
-  problem.batch = noisy ? batch_ : 1;
-  problem.event = noisy ? event_ : batch_ * event_;
-  problem.inputs = inputs;
-  problem.rows = rows;
-  problem.draws = static_cast<int>(item.draws.size());
-  problem.wide = dtype_ == ScalarType::Double;
-  problem.weights_per_sample = false;
-  problem.layout.sizes = {batch_ * event_};
-  problem.layout.columns.assign(static_cast<size_t>(inputs + rows), Column{nullptr, dtype_, {1}, true});
-  items_.push_back(std::move(item));
+      first_index_(static_cast<uint64_t>(first_index)) {
+  for (const size_t number : table_->kinds()) {
+    const Table::Item& item = table_->item(number);
+    Problem problem = {};
+    const bool noisy = !item.draws.empty();
+    problem.batch = noisy ? batch_ : 1;
+    problem.event = noisy ? event_ : batch_ * event_;
+    problem.inputs = item.inputs;
+    problem.rows = item.rows;
+    problem.draws = static_cast<int>(item.draws.size());
+    problem.wide = dtype_ == ScalarType::Double;
+    problem.streams = {seeds_.data(), seeds_.size() != 1, first_index_};
+    problem.layout.sizes = {batch_ * event_};
+    problem.layout.columns.assign(static_cast<size_t>(item.inputs + item.rows), Column{nullptr, dtype_, {1}, true});
+    problems_.push_back(std::move(problem));
+  }
 }
 
-size_t Program::width(size_t item) const { return items_.at(item).problem.layout.columns.size(); }
+size_t Program::width(size_t item) const {
+  return static_cast<size_t>(table_->item(item).inputs + table_->item(item).rows);
+}
 
-bool Program::run(size_t item, void* const* addresses) {
-  Item& mine = items_.at(item);
-  Problem& problem = mine.problem;
-  // set here, for the vectors have moved with their items since
-  problem.weights = mine.weights.data();
-  problem.streams = {seeds_.data(), seeds_.size() != 1, first_index_};
-  problem.draw_numbers = mine.draws.data();
-  for (size_t j = 0; j < problem.layout.columns.size(); ++j) {
+bool Program::run(size_t number, void* const* addresses) {
+  const Table::Item& item = table_->item(number);
+  Problem& problem = problems_[item.kind];
+  problem.weights = item.weights.data();
+  problem.draw_numbers = item.draws.data();
+  const auto width = static_cast<size_t>(item.inputs + item.rows);
+  Outputs outputs = Outputs::fresh;
+  for (size_t j = 0; j < width; ++j) {
     problem.layout.columns[j].data = static_cast<char*>(addresses[j]);
+    if (j < static_cast<size_t>(item.inputs)) continue;
+    if (std::find(addresses, addresses + item.inputs, addresses[j]) != addresses + item.inputs) {
+      outputs = Outputs::aliased;
+    }
   }
-  return torchdiff::run(problem, Outputs::fresh);
+  return torchdiff::run(problem, outputs);
 }
 
 bool Program::finite(const void* address) const {

@@ -33,8 +33,8 @@ def short(monkeypatch):
     taken = []
     combine = Program.combine
 
-    def counted(self, index, tensors):
-        rows = combine(self, index, tensors)
+    def counted(self, *arguments):
+        rows = combine(self, *arguments)
         taken.append(rows is not None)
         return rows
 
@@ -139,6 +139,100 @@ def test_plans_are_remembered_by_value_only(monkeypatch):
     assert [count(sde=Mine()), count(sde=Mine()), count(net=scaled), count(net=scaled)] == [1] * 4
     with pytest.raises(ValueError, match="steps must be a positive whole number"):
         count(steps=True)
+
+
+@pytest.fixture
+def large(monkeypatch, short):
+    """Every state counts as large: rows go into kept memory, or over states that nobody holds."""
+    from torchdiff import _C
+
+    monkeypatch.setattr(_C, "kept_least", 0)
+
+
+@pytest.mark.parametrize(
+    ("solver", "sde", "dtype"),
+    [(*mover, torch.float32) for mover in MOVERS]
+    + [(*mover, dtype) for dtype in (torch.float64, torch.bfloat16) for mover in MOVERS if mover[1] == "vp"],
+)
+def test_rows_over_states_have_the_same_bits(solver, sde, dtype, large, monkeypatch):
+    """Whatever a solver keeps and reads again, no row is written over it, nor over the caller's x."""
+    options = dict(steps=6, shape=(3, 35), seed=[1, 2, 3], prediction=prediction_for(sde), dtype=dtype)
+    options["on_nonfinite"] = "ignore"
+    mine = torchdiff.sample(field, sde, solver, **options)
+    monkeypatch.undo()
+    theirs = torchdiff.sample(field, sde, solver, **options)
+    for a, b in zip(mine.state, theirs.state, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
+
+
+def seen_by(keep, solver="ddim", **options):
+    """What `keep` makes of each input of a network, its place, and a copy of its values."""
+    seen = []
+
+    def net(x, t):
+        seen.append((keep(x), x.data_ptr(), x.clone()))
+        return torch.tanh(x)
+
+    torchdiff.sample(net, "vp", solver, steps=6, shape=(2, 3, 8), seed=1, prediction="eps", **options)
+    return seen
+
+
+KEEPERS = {
+    "itself": lambda x: x,
+    "view": lambda x: x[1:],
+    "detached": lambda x: x.detach(),
+    "numpy": lambda x: x.numpy(),
+    "storage": lambda x: x.untyped_storage(),
+    "dlpack": torch.from_dlpack,
+    "graph": lambda x: torch.enable_grad()(lambda: x.requires_grad_().square().sum())(),
+}
+
+
+@pytest.mark.parametrize("keeper", KEEPERS)
+def test_what_a_network_keeps_of_its_inputs_stays(keeper, large):
+    """The tensor, a view, its memory or a graph: while anything holds an input, no row is written there."""
+    seen = seen_by(KEEPERS[keeper])
+    assert len({place for _, place, _ in seen}) == len(seen)
+    for kept, _, copy in seen:
+        if keeper == "graph":
+            (gradient,) = torch.autograd.grad(kept, kept.grad_fn.next_functions[0][0].next_functions[0][0].variable)
+            assert torch.equal(gradient, 2 * copy)
+        elif keeper == "storage":
+            assert torch.equal(torch.empty(0).set_(kept), copy.flatten())
+        else:
+            assert torch.equal(torch.as_tensor(kept), copy[1:] if keeper == "view" else copy)
+
+
+def test_shared_memory_stays_with_who_shared_it(large):
+    """An input that moved into shared memory, where another process may read, is not written over."""
+    places = []
+
+    def net(x, t):
+        places.append(x.share_memory_().data_ptr())
+        return torch.tanh(x)
+
+    mine = torchdiff.sample(net, "vp", "ddim", steps=4, shape=(2, 3), seed=1, prediction="eps")
+    assert not mine.x.is_shared()
+    other = torchdiff.sample(lambda x, t: torch.tanh(x), "vp", "ddim", steps=4, shape=(2, 3), seed=1, prediction="eps")
+    assert torch.equal(mine.x, other.x)
+
+
+@pytest.mark.parametrize(("solver", "most"), [("ddim", 2), ("ddpm", 2), ("dpmpp_2m", 2)])
+def test_a_state_that_nobody_holds_is_written_over(solver, most, large):
+    """The states of a run lie in the start's memory and in one more; with a callback, or kept, each in its own."""
+    assert len({place for _, place, _ in seen_by(lambda x: None, solver)}) <= most
+    states = []
+    watched = seen_by(lambda x: None, solver, callback=lambda step, level, x: states.append(x))
+    assert len({place for _, place, _ in watched}) == len(watched)
+
+
+def test_the_caller_s_tensors_stay(large):
+    """The start that was given and the buffer that a network returns each time keep their values."""
+    start, buffer = torch.randn(2, 3), torch.randn(2, 3)
+    copies = start.clone(), buffer.clone()
+    torchdiff.sample(lambda x, t: buffer, "vp", "dpmpp_2m", steps=5, x=start, prediction="eps")
+    assert torch.equal(start, copies[0])
+    assert torch.equal(buffer, copies[1])
 
 
 def test_programs_of_two_runs_do_not_meet(short):

@@ -119,23 +119,29 @@ class Denoiser:
 
     def outputs(self, blocks: Sequence[Any], level: Level, times: Any) -> tuple[Any, ...]:
         """All that the network says, each (B, *event)."""
+        return self.read(self.called(blocks, level, times), blocks[0], level)
+
+    def called(self, blocks: Sequence[Any], level: Level, times: Any) -> Any:
+        """What the network answers, not yet looked at."""
         if self.net is None:
             raise OptionError("this denoiser has no network: it can be planned with, not sampled from")
-        x = blocks[0]
         try:
-            if self.plain:
-                output = self.net(*blocks, times, **self.cond)
-                output = output if hasattr(output, "new_full") else self.calling.found(output)
-            else:
-                output = self.calling(self.net, blocks, times, self.cond)
+            if not self.plain:
+                return self.calling(self.net, blocks, times, self.cond)
+            output = self.net(*blocks, times, **self.cond)
+            return output if hasattr(output, "new_full") else self.calling.found(output)
         except RuntimeError as error:
-            other = _other_dtype(self.net, self.calling.dtype or x.dtype)
+            given = self.calling.dtype or blocks[0].dtype
+            other = _other_dtype(self.net, given)
             if other is None:
                 raise
             raise NetworkError(
-                f"the network failed at t = {level.t:g}: its parameters are {other}, its input is "
-                f"{self.calling.dtype or x.dtype}; wrap it with dtype={other}, which converts on the way"
+                f"the network failed at t = {level.t:g}: its parameters are {other}, its input is {given}; "
+                f"wrap it with dtype={other}, which converts on the way"
             ) from error
+
+    def read(self, output: Any, x: Any, level: Level) -> tuple[Any, ...]:
+        """The outputs in an answer of the network to x (B, *event). Raises NetworkError for what is none."""
         if not hasattr(output, "new_full"):  # duck typing: plans are made without torch
             raise NetworkError(
                 f"the network returned {type(output).__name__} at t = {level.t:g}, expected a tensor of shape "

@@ -101,8 +101,17 @@ class Run:
         self.calls += 1
         outputs = self.denoiser(*inputs, level) if times is None else self.denoiser.ask(inputs, level, times)
         if versions != _versions(inputs):
-            raise NetworkError(f"the network wrote into its input at t = {level.t:g}; let it work on x.clone()")
+            raise _wrote(level)
         return outputs
+
+    def heard(self, inputs: Sequence[Tensor], level: Level, times: Tensor | None) -> Any:
+        """What the network says, not looked at by its denoiser. Raises NetworkError if it writes into its input."""
+        versions = _versions(inputs)
+        self.calls += 1
+        output = self.denoiser.called(inputs, level, times)
+        if versions != _versions(inputs):
+            raise _wrote(level)
+        return output
 
     def taken(
         self,
@@ -184,6 +193,10 @@ class Run:
                 f"{item.part!r} called the network {calls} times in step {item.step}, but declares "
                 f"calls = {item.part.calls}{also}; correct its `calls`, on which the plan counts"
             )
+
+
+def _wrote(level: Level) -> NetworkError:
+    return NetworkError(f"the network wrote into its input at t = {level.t:g}; let it work on x.clone()")
 
 
 def _versions(inputs: Sequence[Tensor]) -> list[int]:

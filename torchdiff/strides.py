@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
+from torchdiff.denoiser import Denoiser
 from torchdiff.execute import picker
 from torchdiff.plans import Plan
+from torchdiff.recent import Recent
 from torchdiff.sde.base import Level
-from torchdiff.steps import AffineStep, slots_after
+from torchdiff.steps import AffineStep
 
 if TYPE_CHECKING:
     from torchdiff.program import Program
@@ -24,63 +26,76 @@ Pick = Callable[[Sequence[Any]], tuple[Any, ...]]
 
 
 class Stride(NamedTuple):
-    """An item with its slots as functions, and whether its rows read every output of its network call."""
+    """An item with its slots as functions of the state, or of the live tensors.
+
+    others: the tensors of the state that the rows do not read. covers: whether the rows read every output of the
+    network call. spent: which of `reads` are rows of an item before that nothing reads after this one.
+    """
 
     item: AffineStep
     at: Level | None
     feed: Pick
     reads: Pick
+    others: Pick
     keep: Pick | None
     covers: bool
+    spent: tuple[int, ...]
 
 
-def strides(plan: Plan) -> list[Stride] | None:
-    """The items of a plan; None if one of them is a step on tensors."""
-    found, slots = [], plan.blocks
-    for item in plan.items:
+def _strides(plan: Plan) -> list[Stride] | None:
+    found: list[Stride] = []
+    state = [(-1, block) for block in range(plan.blocks)]  # each tensor by the item that made it, and its place there
+    for index, item in enumerate(plan.items):
         if not isinstance(item, AffineStep):
             return None
-        outputs = range(slots, slots + len(item.mix))
-        covers = bool(item.weights) and set(outputs) <= set(item.reads)
+        rows = len(item.weights)
+        live = [*state, *((-1, (index, output)) for output in range(len(item.mix)))]
+        outputs = range(len(state), len(live))
+        others = picker(tuple(slot for slot in range(len(state)) if slot not in item.reads))
+        following = [*((index, row) for row in range(rows)), *(live[slot] for slot in item.keep)]
+        spent = {live[slot]: place for place, slot in enumerate(item.reads) if live[slot][0] >= 0}
+        gone = tuple(place for tensor, place in spent.items() if tensor not in following)
+        covers = bool(rows) and set(outputs) <= set(item.reads)
         keep = picker(item.keep) if item.keep else None
-        found.append(Stride(item, item.at, picker(item.feed), picker(item.reads), keep, covers))
-        slots = slots_after(item, plan.blocks)
+        found.append(Stride(item, item.at, picker(item.feed), picker(item.reads), others, keep, covers, gone))
+        state = following
     return found
+
+
+strides = Recent(_strides)  # the items of a plan; None if one of them is a step on tensors
 
 
 def walk(
     run: Run, program: Program, items: list[Stride], now: tuple[Tensor, ...], after: Callable[..., None] | None
 ) -> tuple[Tensor, ...]:
     """The blocks of the answer, with the network calls, errors and bits of `execute`."""
-    for index, (item, at, feed, reads, keep, covers) in enumerate(items):
-        live, rows = now, None
+    denoiser = run.denoiser
+    # what a program takes is what such a denoiser asks for, so its own looks can wait until something is unusual
+    trusted = type(denoiser) is Denoiser and not denoiser.copy and not denoiser.calling.variance
+    combine, passed = program.combine, run.guard.passed
+    for index, (item, at, feed, reads, others, keep, covers, spent) in enumerate(items):
+        live: tuple[Any, ...] = now
+        rows = None
         if at is not None:
-            inputs = feed(now)
-            outputs = run.asked(inputs, at, next(run.times, None))
-            live = (*now, *outputs)
-            made = program.combine(index, reads(live)) if covers and _apart(outputs, now) else None
+            lent, times = program.lent(feed(now)), next(run.times, None)
+            output: Any = run.heard(lent, at, times) if trusted else None
+            live = (*now, output) if trusted else (*now, *run.asked(lent, at, times))
+            del lent  # or nothing is forgotten
+            made = combine(index, reads(live), others(now), spent if after is None else ()) if covers else None
             if made is None:
+                inputs = feed(now)
+                outputs = denoiser.read(output, inputs[0], at) if trusted else live[len(now) :]
                 live = (*now, *run.taken(outputs, inputs, at, item.step, now))
             else:
                 rows, fine = made
                 if fine:
-                    run.guard.passed(at, item.step)
+                    passed(at, item.step)
                     run.tick()
                 else:
-                    run.taken(outputs, inputs, at, item.step, now)
+                    run.taken(live[len(now) :], feed(now), at, item.step, now)
         if rows is None:
             rows = run.combine(index, item, reads(live)) if item.weights else ()
         now = (*rows, *keep(live)) if keep else tuple(rows)
         if after is not None and item.shows:
             after(item.step, picker(item.shows)(now))
     return picker(run.plan.result)(now)
-
-
-def _apart(outputs: Sequence[Tensor], state: Sequence[Tensor]) -> bool:
-    """Whether no output begins where a tensor of the state does: it is then nobody's memory but its own."""
-    for output in outputs:
-        start = output.data_ptr()
-        for held in state:
-            if held.data_ptr() == start:
-                return False
-    return True

@@ -22,6 +22,7 @@ __all__ = [
     "brownian",
     "normal",
     "norms",
+    "release_memory",
     "watched",
 ]
 
@@ -56,6 +57,18 @@ def norms(tensors: list[Tensor], seeds: Tensor, first_index: int, draws: Tensor)
     Raises ValueError (RuntimeError in compiled code) naming the argument that does not fit.
     """
     return torch.ops.torchdiff.norms.default(tensors, seeds, first_index, draws)
+
+
+def release_memory() -> int:
+    """Returns to the system the memory of large outputs that were freed; how many bytes that were.
+
+    On Linux with torch 2.11 or later, outputs of `affine` and `normal` of 4 MiB or more on the CPU lie in blocks of
+    huge pages that the next such output gets when they are freed, so that no page is cleared twice. Up to 256 MiB of
+    freed blocks are kept, or as many MiB as TORCHDIFF_KEEP_MEMORY says in the environment (0: outputs are torch's own).
+    All but the 64 MiB that were freed last may be taken by the system when it runs short. A child of fork() starts
+    with none. Such an output cannot grow by resize_, as a tensor of numpy's memory cannot.
+    """
+    return backend().release()
 
 
 def brownian(

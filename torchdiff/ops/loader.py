@@ -6,6 +6,7 @@ import functools
 import importlib
 import os
 import warnings
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -31,6 +32,7 @@ class Backend(NamedTuple):
     reason: str
     devices: tuple[str, ...]  # devices with compiled kernels; the reference serves the others
     build: dict
+    release: Callable[[], int] = lambda: 0  # see torchdiff.ops.release_memory
 
 
 @functools.cache
@@ -67,7 +69,7 @@ def _load() -> Backend:
             "the extension is from another build. Rebuild it (pip install --no-build-isolation -e .)"
         )
     devices = ("cpu", "cuda") if build["cuda"] else ("cpu",)
-    return Backend("extension", f"torchdiff._C at {extension.__file__}", devices, build)
+    return Backend("extension", f"torchdiff._C at {extension.__file__}", devices, build, extension.release_memory)
 
 
 def _announced(op):
