@@ -52,9 +52,9 @@ BAD_SDES = {
     sdes.LosesDigits: {DIGITS},
 }
 BAD_SOLVERS = {
-    solvers.WrongOrder: {ORDER, TOO_LOW},
-    solvers.WrongOrderOnTensors: {ORDER, TOO_LOW},
-    solvers.WrongKutta: {ORDER, TOO_LOW},
+    solvers.WrongOrder: {ORDER},
+    solvers.WrongOrderOnTensors: {ORDER},
+    solvers.WrongKutta: {ORDER},
     solvers.WrongWeight: {ORDER},
     solvers.TooLow: {TOO_LOW},
     solvers.NotDeterministic: {HONEST},
@@ -65,7 +65,7 @@ BAD_SOLVERS = {
     solvers.DrawsByItself: {HONEST, RANDOM, REPEATS, BATCH, PLAN},
     solvers.SeedsTheWorld: {RANDOM},
     solvers.HasAMind: {REPEATS, BATCH, PLAN},
-    solvers.OtherShape: {SHAPE, PLAN, "it reaches alpha = 0 and sigma = 0", ORDER, TOO_LOW},
+    solvers.OtherShape: {SHAPE, PLAN, "it reaches alpha = 0 and sigma = 0", ORDER},
     solvers.OtherDtype: {SHAPE, PLAN},
     solvers.MixesTheBatch: {BATCH},
     solvers.TwoFaces: {PLAN},

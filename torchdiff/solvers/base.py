@@ -51,7 +51,7 @@ class Solver(ABC):
                   (correctors).
     strong_order: order of convergence of x itself on one Brownian path; None where there is no such claim.
     memory:       how many memos of earlier steps the formula reads.
-    calls:        network calls of one step, once it has its past; None where it chooses them itself (error control).
+    calls:        network calls of one step, at most; None where it chooses them itself (error control), once it runs.
     opening:      calls beside these in the first step of a solver on tensors that takes over its last one later.
     draws:        fresh normals of x's shape in one step, at most; 1 unless it is deterministic. None: as it comes.
     accepts:      the SDE class that the formula needs.

@@ -65,7 +65,7 @@ class Adams(AffineSolver):
     """Adams-Bashforth of the last `order` slopes of the probability flow on the true, uneven grid, for any blocks.
 
     coordinate: "t", or for one block "log_snr" or "sigma" (which is lms). start: "lower" begins with fewer slopes, of
-    order 2 then; "single" with Runge-Kutta steps of enough order. One network call a step.
+    order 2 then; "single" with Runge-Kutta steps of enough order, of 2 or 3 calls. One network call a step else.
     Raises OptionError for an order outside 1..4, another coordinate or start.
     Source: Hairer, Norsett & Wanner 1993, section III.5.
     """
@@ -83,6 +83,10 @@ class Adams(AffineSolver):
     @property
     def memory(self) -> int:  # type: ignore[override]
         return self.order - 1
+
+    @property
+    def calls(self) -> int:  # type: ignore[override]
+        return self.order - 1 if self.start == "single" and self.order > 2 else 1
 
     @property
     def weak_order(self) -> float:  # type: ignore[override]
@@ -107,4 +111,5 @@ class Adams(AffineSolver):
             math.fsum(w * lagrange(places, j, start + at * width) for at, w in legendre(2)) for j in range(len(known))
         ]
         y = along(flow.inside(x, cur), width, shares, [slope for _, slope in known])
-        return Carry(flow.outside(y, nxt), known[0])
+        out = flow.outside(y, nxt)
+        return out if self.memory == 0 else Carry(out, known[0])

@@ -104,7 +104,7 @@ def deterministic(bench: Bench) -> Iterator[Found]:
 def calls(bench: Bench) -> Iterator[Found]:
     """`calls` is the number of network calls of a step: exactly on tensors, at most for a plan, which counts itself.
 
-    In the first step `opening` more; an affine step that has not got its past yet may make more too.
+    In the first step `opening` more.
     """
     steps = bench.walk().of(bench.count)
     for index, part in enumerate(bench.parts):
@@ -113,7 +113,6 @@ def calls(bench: Bench) -> Iterator[Found]:
             continue
         made = [step.calls for step in steps if step.index == index]
         made[:1] = [count - part.opening for count in made[:1]]
-        made = made[part.memory :] if part.affine else made
         good = max(made, default=part.calls) == part.calls and (part.affine or len(set(made)) <= 1)
         found = " or ".join(map(str, sorted(set(made))))
         yield held(bench.case, f"{found} a step", f"calls = {part.calls}", good)
