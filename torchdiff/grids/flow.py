@@ -59,9 +59,7 @@ class ResolutionShift(Spaced):
     def __post_init__(self) -> None:
         check_positive("resolution_shift", tokens=self.tokens, base_tokens=self.base_tokens, max_tokens=self.max_tokens)
         if self.base_tokens == self.max_tokens:
-            raise OptionError(
-                f"resolution_shift: base_tokens and max_tokens are two points, got {self.max_tokens!r} twice"
-            )
+            raise OptionError(f"resolution_shift: base_tokens and max_tokens must differ, both are {self.max_tokens!r}")
         if not abs(self.mu) < 700.0:  # also refuses nan; exp(709) is the largest float
             raise OptionError(f"resolution_shift: a shift of exp({self.mu:g}) is no number; mu is usually 0.5 to 1.15")
 
@@ -101,13 +99,15 @@ class LinearQuadratic(Grid):
 
     def inside(self, sde: LinearSDE, steps: int, t_max: float, t_min: float) -> Iterable[float]:
         at = _between("linear_quadratic", 1.0, sde, t_max, t_min)
+        if steps == 1:
+            return
         linear = steps // 2 if self.linear_steps is None else self.linear_steps
         rest = steps - linear
-        if steps > 1 and rest < 1:
+        if rest < 1:
             raise OptionError(
                 f"linear_quadratic: linear_steps = {linear} leave none of {steps} steps for the quadratic part"
             )
-        slope = self.threshold / max(linear, 1)  # one step has nothing inside
+        slope = self.threshold / linear
         bend = (1.0 - self.threshold - slope * rest) / rest**2
         if slope + 2.0 * bend * rest <= 0.0:
             raise OptionError(
