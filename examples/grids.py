@@ -17,13 +17,14 @@ FAMILIES = {
     "in t": ("uniform", "quadratic", "beta"),
     "in training indices": ("linspace", "leading", "trailing"),
     "in sigma / alpha": ("log_snr", "karras", "polyexponential:rho=2", "beta_sigma", "laplace", "ays"),
-    "in the t of the flow": ("shift:shift=1", "shift:shift=3", "resolution_shift", "linear_quadratic"),
+    "in the t of the flow": ("shift:shift=1", "shift:shift=3", "resolution_shift:tokens=256", "linear_quadratic"),
 }
 SAME = {
     "log_snr": "log_snr = exponential",
-    "resolution_shift": "resolution_shift (4096 tokens)",
-    "ays": "ays:model=sd15",
+    "trailing": "trailing (20 is the data)",
+    "ays": "ays (sd15)",
 }
+WORDS: dict[str, Any] = dict(fontsize=8.5, frameon=False, labelcolor=pictures.INK, handlelength=1.6, borderaxespad=0.0)
 COLOURS = ("#20639b", "#d1495b", "#2a9d8f", "#e09f3e", "#7b5ea7", "#5f6b73")
 
 
@@ -36,20 +37,20 @@ def levels(grid: Grid) -> list[float]:
 
 def draw(file: IO[bytes]) -> None:
     plt = pictures.pyplot()
-    figure, axes = plt.subplots(1, 4, figsize=(13.0, 4.6), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, 4, figsize=(13.0, 5.0), sharey=True, layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.04)
     for axis, (family, specs) in zip(axes, FAMILIES.items(), strict=True):
         for k, spec in enumerate(specs):
             values = levels(torchdiff.get_grid(spec))
-            style: dict[str, Any] = dict(color=COLOURS[k], linewidth=1.4, markersize=3.6, markeredgewidth=0.0)
-            axis.plot(range(STEPS + 1), values, marker="o", label=SAME.get(spec, spec), **style)
+            style = dict(color=COLOURS[k], linewidth=1.8 - 0.1 * k, markersize=4.6 - 0.35 * k)
+            axis.plot(range(STEPS + 1), values, marker="o", label=SAME.get(spec, spec), markeredgewidth=0.0, **style)
         axis.set(yscale="log", xlim=(-0.6, STEPS + 0.6), ylim=(6e-3, 260.0), xticks=range(0, STEPS + 1, 5))
         axis.set_title(family, fontsize=11, color=pictures.INK, pad=6)
         axis.set_xlabel("step", fontsize=9, color="0.35")
         axis.grid(True, axis="y", color="0.92", linewidth=0.7)
         axis.set_axisbelow(True)
         axis.tick_params(labelsize=8, colors="0.35", length=2, which="both")
-        axis.legend(loc="lower left", fontsize=8, frameon=False, labelcolor=pictures.INK, handlelength=1.6)
+        axis.legend(loc="upper left", bbox_to_anchor=(0.0, -0.13), **WORDS)
         for side, spine in axis.spines.items():
             spine.set(color="0.75", linewidth=0.6, visible=side in ("left", "bottom"))
     axes[0].set_ylabel("sigma / alpha", fontsize=9.5, color=pictures.INK)

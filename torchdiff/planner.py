@@ -131,7 +131,6 @@ def request(
                 raise OptionError(
                     "a last 0 of sigmas is the data, final = 't_min' ends above it; leave one of them out"
                 )
-            final = "denoise" if clean else final
         assert times is not None
         return _finish(sde, solver, _check_times(sde, times), final)._replace(noise=noise)
     high = None if t_max is None else sde.check_time(_number("t_max", t_max))
