@@ -60,9 +60,10 @@ def test_sigmas_are_those_of_diffusers(grid, config, scheduler):
         assert ours == pytest.approx(theirs, rel=FLOAT32, abs=0)
 
 
-@pytest.mark.parametrize("end", [500.0, 80.0, 700.0])
-def test_the_ends_that_float32_loses_are_kept(end):
-    """sigma_max = 500 stays 500, where diffusers' EDM scheduler gives the float32 of ((500^(1 / 7))^7."""
+@pytest.mark.parametrize("end", [500.0, 700.0])
+def test_ends_are_those_given_and_not_the_formulas(end):
+    """sigma_max stays what it is, where (sigma_max^(1 / 7))^7 misses it by ulps; diffusers' EDM grid lies between."""
+    assert (end ** (1 / 7)) ** 7 != end
     made = diffusers.EDMEulerScheduler(sigma_min=0.002, sigma_max=end)
     made.set_timesteps(20)
     ours = GRIDS.get("karras").times(EDM(t_min=0.002, t_max=end), 19)
