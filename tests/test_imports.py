@@ -24,8 +24,8 @@ LAYERS = (
     ("conventions", "conventions.*", "latent"),
     ("sde.linear_beta", "sde.spline", "sde.numeric"),
     ("sde.moments",),
-    ("sde.*", "grids", "denoiser", "noise", "draws", "areas", "guard", "adaptive"),
-    ("predict", "interop", "interop.torchsde", "interop.torchsde_steps", "general"),
+    ("sde.*", "denoiser", "noise", "draws", "areas", "guard", "adaptive"),
+    ("predict", "interop", "interop.torchsde", "interop.torchsde_steps", "general", "grids", "grids.*"),
     ("jacobians",),
     ("sde",),
     ("solvers.base", "solvers.tableaus", "solvers.quadrature"),
@@ -58,7 +58,7 @@ LAYERS = (
     ("__main__",),
 )
 # Within these, modules may import each other, in any order that has no circle.
-ROOMS = ("ops", "zoo", "testing", "cli", "conventions")
+ROOMS = ("ops", "zoo", "testing", "cli", "conventions", "grids")
 # The solvers that are made of another one.
 SIDEWAYS = {("solvers.denoise", "solvers.euler_maruyama"), ("solvers.chain", "solvers.ddim")}
 
@@ -174,9 +174,9 @@ WITH_TORCH = (
     *("ops", "ops.*", "noise", "draws", "guard", "adaptive", "gaussian", "general", "jacobians", "interop.torchsde"),
     *("calling", "energy", "latent", "areas", "interop.torchsde_steps"),
 )
-# processes given by a user's functions: SciPy solves them when they are first asked for a number; and the steps of
-# cld_exp on blocks, each a system of 16 unknowns or more
-WITH_SCIPY = ("sde.numeric", "sde.moments", "sde.matrix", "solvers.whitened")
+# processes given by a user's functions, and quantiles: SciPy is loaded when they are first asked for a number; and the
+# steps of cld_exp on blocks, each a system of 16 unknowns or more
+WITH_SCIPY = ("sde.numeric", "sde.moments", "sde.matrix", "solvers.whitened", "grids.quantiles")
 
 
 @pytest.mark.parametrize("name", sorted(n for n in MODULES if (layer(n) or 0) <= layer("planner")))

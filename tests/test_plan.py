@@ -165,7 +165,7 @@ def test_calls_buys_the_most_steps():
 
 
 BAD_WISHES = [
-    (dict(), "one of steps, calls and times"),
+    (dict(), "one of steps, calls, times and sigmas"),
     (dict(steps=3, calls=3), "got steps, calls"),
     (dict(steps=0), "positive whole number, got 0"),
     (dict(steps=-2), "got -2"),

@@ -131,6 +131,7 @@ def test_plans_are_remembered_by_value_only(monkeypatch):
     changes = [{"steps": 4}, {"solver": "ddim"}, {"grid": "quadratic"}, {"t_min": 0.01}, {"prediction": "v"}]
     assert [count(**change) for change in changes] == [1] * len(changes)
     assert [count(steps=None, times=iter([1.0, 0.5, 0.1])), count(steps=None, times=[1.0, 0.5, 0.1])] == [1, 0]
+    assert [count(steps=None, sigmas=iter([9.0, 1.0, 0.1])), count(steps=None, sigmas=[9.0, 1.0, 0.1])] == [1, 0]
 
     class Mine(torchdiff.VP):
         pass

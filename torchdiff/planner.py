@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from torchdiff.conventions import CONVENTIONS
 from torchdiff.denoiser import Denoiser
 from torchdiff.errors import IncompatibleError, OptionError
-from torchdiff.grids import Grid, default_grid
+from torchdiff.grids import Grid, default_grid, times_of
 from torchdiff.plans import Plan
 from torchdiff.registry import GRIDS, SDES, SOLVERS
 from torchdiff.sde.base import Level, LinearSDE, ScalarSDE
@@ -39,6 +39,7 @@ def plan(
     steps: int | None = None,
     calls: int | None = None,
     times: Iterable[float] | None = None,
+    sigmas: Iterable[float] | None = None,
     grid: Grid | str | None = None,
     t_min: float | None = None,
     t_max: float | None = None,
@@ -51,8 +52,11 @@ def plan(
 
     sde, solver, grid: objects, or registered names with options ("ddim:eta=0.5").
     steps: intervals of the grid; calls: the most network calls to spend, the final one included; times: the grid
-    itself, decreasing to sample, increasing to encode. One of the three.
-    grid: "log_snr" where it is finite at both ends, else "uniform". t_max, t_min: its ends, the SDE's by default.
+    itself, decreasing to sample, increasing to encode; sigmas: the grid as values of sigma / alpha, for one-block SDEs
+    (on "flow" give times: its t is the sigma of flow models). One of the four. A last 0 of sigmas is the data: the run
+    ends with the denoising step from the value before it, as it does by default without the 0.
+    grid: "log_snr" where it is finite at both ends, else "uniform". t_max, t_min: its ends, by default the grid's own,
+    which are the SDE's for all but "leading", "trailing" and "linspace".
     denoiser or prediction: what the network predicts; by default "eps", "flow" where alpha is 0 at the start, and
     "score" for block SDEs.
     final: "denoise" adds a last interval from t_min to the data, with one more call (the default where the grid ends
@@ -81,6 +85,7 @@ def plan(
         steps=steps,
         calls=calls,
         times=times,
+        sigmas=sigmas,
         grid=grid,
         t_min=t_min,
         t_max=t_max,
@@ -102,6 +107,7 @@ def request(
     t_min: float | None,
     t_max: float | None,
     final: str | None,
+    sigmas: Iterable[float] | None = None,
     noise: str = "white",
 ) -> Request:
     """The checked wish; see `plan` for the arguments."""
@@ -111,19 +117,28 @@ def request(
     check_fit(solver, sde)
     if final not in (None, "denoise", "t_min"):
         raise OptionError(f"final is 'denoise' or 't_min', got {final!r}")
-    given = [name for name, value in (("steps", steps), ("calls", calls), ("times", times)) if value is not None]
+    ways = {"steps": steps, "calls": calls, "times": times, "sigmas": sigmas}
+    given = [name for name, value in ways.items() if value is not None]
     if len(given) != 1:
-        raise OptionError(f"give one of steps, calls and times, got {', '.join(given) or 'none of them'}")
-    if times is not None:
+        raise OptionError(f"give one of steps, calls, times and sigmas, got {', '.join(given) or 'none of them'}")
+    if steps is None and calls is None:
         for name, value in (("grid", grid), ("t_min", t_min), ("t_max", t_max)):
             if value is not None:
-                raise OptionError(f"times are the whole grid: {name} = {value!r} cannot be given beside them")
+                raise OptionError(f"{given[0]} are the whole grid: {name} = {value!r} cannot be given beside them")
+        if sigmas is not None:
+            times, clean = times_of(sde, sigmas)
+            if clean and final == "t_min":
+                raise OptionError(
+                    "a last 0 of sigmas is the data, final = 't_min' ends above it; leave one of them out"
+                )
+        assert times is not None
         return _finish(sde, solver, _check_times(sde, times), final)._replace(noise=noise)
-    high = sde.check_time(sde.t_max if t_max is None else _number("t_max", t_max))
-    low = sde.check_time(sde.t_min if t_min is None else _number("t_min", t_min))
-    if low >= high:
-        raise OptionError(f"sampling runs from t_max down to t_min, got t_max = {high:g}, t_min = {low:g}")
-    chosen = default_grid(sde, high, low) if grid is None else GRIDS.get(grid)
+    high = None if t_max is None else sde.check_time(_number("t_max", t_max))
+    low = None if t_min is None else sde.check_time(_number("t_min", t_min))
+    if grid is None:
+        chosen = default_grid(sde, sde.t_max if high is None else high, sde.t_min if low is None else low)
+    else:
+        chosen = GRIDS.get(grid)
 
     def of(count: int) -> Request:
         return _finish(sde, solver, _check_times(sde, chosen.times(sde, count, high, low)), final)._replace(noise=noise)

@@ -24,8 +24,9 @@ def planned(sde: Any, solver: Any, denoiser: Denoiser, watch: bool, **options: A
     sde, solver = SDES.get(sde), SOLVERS.get(solver)
     if isinstance(options["grid"], str):
         options["grid"] = GRIDS.get(options["grid"])
-    if hasattr(options["times"], "__iter__"):
-        options["times"] = tuple(options["times"])  # an iterator can be read once
+    for name in ("times", "sigmas"):
+        if hasattr(options[name], "__iter__"):
+            options[name] = tuple(options[name])  # an iterator can be read once
     words = (sde, solver, *options.values())
     plain = type(denoiser) is Denoiser and _by_value(denoiser.convention) and _by_value(denoiser.input_scale)
     if not plain or not all(map(_by_value, words)):

@@ -63,6 +63,7 @@ def sample(
     steps: int | None = None,
     calls: int | None = None,
     times: Iterable[float] | None = None,
+    sigmas: Iterable[float] | None = None,
     grid: Grid | str | None = None,
     shape: Sequence[int] | None = None,
     x: Tensor | Sequence[Tensor] | None = None,
@@ -87,7 +88,7 @@ def sample(
     net:         called net(x, t, **cond), for an n-block SDE net(x, v, t, **cond); x (B, *event), t (B,); or a `wrap`.
                  It leaves its inputs as they are. Its output is read in the dtype of the state.
     sde, solver: objects, or registered names with options: "vp", "ddim:eta=0.5", "predictor_corrector:predictor=heun".
-    steps, calls, times, grid, t_min, t_max, final: as in `plan`.
+    steps, calls, times, sigmas, grid, t_min, t_max, final: as in `plan`.
     shape:       of the samples, the batch first, any event shape; or x: the state to start from (B, *event), one or
                  one tensor for each block, at the first time. With increasing times x is data and is encoded.
                  For a latent model shape and x are of latents, but for data that is encoded.
@@ -116,6 +117,7 @@ def sample(
         steps=steps,
         calls=calls,
         times=times,
+        sigmas=sigmas,
         grid=grid,
         t_min=t_min,
         t_max=t_max,

@@ -142,6 +142,9 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     length.add_argument("--steps", type=count, help="intervals of the grid")
     length.add_argument("--calls", type=count, help="the most network calls to spend")
     length.add_argument("--times", type=arguments.numbers, metavar="T,T,...", help="the grid itself")
+    length.add_argument(
+        "--sigmas", type=arguments.numbers, metavar="S,S,...", help="the grid as sigma / alpha; a last 0 is the data"
+    )
     parser.add_argument("--grid", help="spacing of the times: log_snr, uniform, karras:rho=7, ...")
     parser.add_argument(
         "--prediction", help="what the network returns: eps, x0, v, score, flow, edm:sigma_data=0.5, ..."

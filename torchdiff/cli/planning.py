@@ -16,5 +16,5 @@ def run(args: argparse.Namespace) -> int:
 
 def wish(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments that say how to get from noise to data, as `torchdiff.plan` and `torchdiff.sample` take them."""
-    names = ("steps", "calls", "times", "grid", "t_min", "t_max", "final", "noise")
+    names = ("steps", "calls", "times", "sigmas", "grid", "t_min", "t_max", "final", "noise")
     return {name: getattr(args, name) for name in names}
