@@ -37,7 +37,7 @@ def network(sde, prediction, means, variance):
 
     def net(x, t, label):
         alpha, sigma = levels(sde, t, x)
-        eps = -sigma * score(x, wide(torch.as_tensor(means)[label], x), variance, alpha, sigma)
+        eps = -sigma * score(x, wide(torch.as_tensor(means, dtype=x.dtype)[label], x), variance, alpha, sigma)
         return OUTPUT[prediction]((x - sigma * eps) / alpha, eps, alpha, sigma)
 
     return net

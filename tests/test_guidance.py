@@ -1,7 +1,5 @@
 """Classifier-free guidance: the formula, on every solver, for one network call of 2 B rows and no pass of its own."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -141,7 +139,7 @@ def test_outside_the_interval_nothing_is_wasted(clock, low, high):
 
 
 def test_an_interval_is_open_below_and_closed_above():
-    """At sigma / alpha = high guidance counts, at low it does not (Kynkaanniemi et al. 2024, eq. 5)."""
+    """At sigma / alpha = high guidance counts, at low it does not (Kynkaanniemi et al. 2024)."""
     level = get_sde("flow").level(0.5)  # sigma / alpha = 1 exactly
     for interval, mix in (((0.5, 1.0), (3.0, -2.0)), ((1.0, 2.0), (1.0,))):
         assert guide(wrap(None, "flow"), 3.0, null={"label": NULL}, interval=interval).mix(level) == mix
@@ -160,7 +158,7 @@ def test_with_a_time_for_each_sample_only_those_inside_are_asked_twice():
 @pytest.mark.parametrize("more", [{}, {"rescale": 0.7}, {"interval": (0.3, 2.0)}], ids=str)
 @pytest.mark.parametrize("solver", ["dpmpp_2m", "euler_maruyama", "predictor_corrector", "rk45"])
 def test_a_scale_for_each_sample_is_that_of_its_own_run(solver, more):
-    """Sample i of a batch with scales (0, 1, 4) is, bit for bit, what its scale alone gives; and to 1e-12 the number."""
+    """Sample i of a batch with scales (0, 1, 4) is, bit for bit, what [scale] alone gives, and to 1e-12 the number."""
     scales, make = [0.0, 1.0, 4.0], lambda s: guide(wrap(field, "eps"), s, null={"label": NULL}, **more)
     together = sample(make(torch.tensor(scales)), solver, "vp").x
     for i, scale in enumerate(scales):
@@ -207,7 +205,7 @@ def test_gaussian_classes_guide_to_the_gaussian_between(solver):
 
 
 def test_rescale_brings_the_spread_back():
-    """guided (1 - phi + phi std(cond) / std(guided)) in each sample, std over all its numbers (Lin et al., eqs. 15, 16)."""
+    """guided (1 - phi + phi std(cond) / std(guided)) in each sample, std over all its numbers (Lin et al. 2023)."""
     level, x = get_sde("vp").level(0.4), torch.linspace(-2.0, 2.0, 30, dtype=F64).reshape(3, 2, 5)
     for phi in (0.3, 1.0):
         guided = guide(wrap(field, "v"), 5.0, null={"label": NULL}, rescale=phi).bind({"label": LABELS})
@@ -282,7 +280,7 @@ def test_conditions_of_every_form_share_a_batch():
 
 
 def test_a_told_variance_is_that_of_the_condition():
-    """Networks of 2 C channels: the prediction is guided, the variance that comes with the condition is used as it is."""
+    """Networks of 2 C channels: the prediction is guided, the variance is what comes with the condition."""
 
     def net(x, t, label):
         return torch.cat([field(x, t, label=label), torch.sin(x + wide(label, x))], dim=1)
@@ -298,7 +296,7 @@ def test_a_told_variance_is_that_of_the_condition():
 
 @pytest.mark.parametrize("more", [{}, {"rescale": 0.5}], ids=str)
 def test_a_half_precision_network_is_summed_in_the_precision_of_the_state(more):
-    """A float16 network under a float64 state: the halves are added up exactly, w (cond - null) is not rounded again."""
+    """A float16 network under a float64 state: the halves are added up in float64 and not rounded again."""
 
     def half(x, t, label):
         assert x.dtype == torch.float16
@@ -370,4 +368,4 @@ def test_derivatives_go_through_guidance():
         out = sample(denoiser, "dpmpp_2m", "vp", grad=True)
         slopes.append(float(torch.autograd.grad(out.x.sum(), weight)[0]))
     assert slopes[0] == pytest.approx(slopes[1], rel=1e-12)  # as the values
-    assert math.isfinite(slopes[0]) and slopes[0] != 0.0
+    assert abs(slopes[0]) > 0.1

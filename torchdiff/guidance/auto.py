@@ -123,7 +123,7 @@ def autoguide(
     A call of both counts as one in plans and in Samples.calls.
     Raises OptionError saying what came and what was expected, IncompatibleError at planning for a level at which the
     prediction of the bad network does not say what that of the good one is.
-    Source: Karras et al. 2024, arXiv:2406.02507, eq. 3.
+    Source: Karras et al. 2024, arXiv:2406.02507.
     """
     good, bad = denoiser("autoguide: good", good), denoiser("autoguide: bad", bad)
     return AutoGuided(good, bad, Weight.of(scale, interval, interval_in))

@@ -153,7 +153,7 @@ def guide(
     Raises OptionError saying what came and what was expected: here, or at the first call for what depends on the batch
     and on `cond`.
     Source: Ho & Salimans 2022, arXiv:2207.12598, eq. 6; interval: Kynkaanniemi et al. 2024, arXiv:2404.07724; rescale:
-    Lin et al. 2023, arXiv:2305.08891, section 3.4.
+    Lin et al. 2023, arXiv:2305.08891, section 3.4 and algorithm 2.
     """
     core = denoiser("guide: the first argument", inner)
     while isinstance(core, Bounded):
