@@ -48,7 +48,7 @@ def spread(features: torch.Tensor, labels: torch.Tensor) -> float:
 
 
 def measure(x: torch.Tensor, labels: torch.Tensor, judge, real: dict[str, torch.Tensor]) -> Point:
-    """Accuracy with its binomial error; spread and Frechet distance with a jackknife's, a twentieth left out at a time."""
+    """Accuracy with its binomial error; variety and Frechet distance with a jackknife's over twentieths."""
     features, count = judge.features(x), len(labels)
     right = int((judge.logits(features).argmax(1) == labels).sum())
     chance = (right + 1) / (count + 2)  # Laplace's: all right does not mean no error
@@ -69,9 +69,9 @@ def measure(x: torch.Tensor, labels: torch.Tensor, judge, real: dict[str, torch.
 def plot(file: Any, strips: list[torch.Tensor], points: dict[str, list[Point]], floor: tuple[float, float]) -> None:
     plt = pictures.pyplot()
     plt.rcParams.update({"font.size": 8.5, "axes.edgecolor": "0.75", "axes.linewidth": 0.7})
-    figure = plt.figure(figsize=(10.0, 6.3), layout="constrained")
+    figure = plt.figure(figsize=(10.0, 5.7), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.05, hspace=0.04)
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1.0, 0.86))
+    top, bottom = figure.subfigures(2, 1, height_ratios=(1.0, 1.02))
     mosaic(top, strips)
     panels = bottom.subplots(1, 3)
     titles = ("samples that are the digit asked for", "variety within a digit, real digits = 1", "Fréchet distance")
@@ -93,7 +93,7 @@ def plot(file: Any, strips: list[torch.Tensor], points: dict[str, list[Point]], 
     panels[0].set_ylim(0.0, 1.04)
     panels[0].yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     panels[0].legend(frameon=False, loc="lower right", fontsize=8.5, title="guided", alignment="left")
-    panels[0].text(1.12, 0.05, "the label\nalone", color="0.45", fontsize=7.5)
+    panels[0].text(1.14, 0.5, "the label\nalone", color="0.45", fontsize=7.5)
     panels[1].axhline(1.0, color="0.35", lw=0.9)
     for axis, ticks in ((panels[1], (0.25, 0.5, 1, 2, 4)), (panels[2], (0.5, 1, 2, 5, 10, 20))):
         axis.set_yscale("log")

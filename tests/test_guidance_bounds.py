@@ -155,6 +155,16 @@ def test_guidance_inside_and_outside_of_a_bound():
             torch.testing.assert_close(sample(ours, solver, "vp").x, theirs, rtol=1e-10, atol=1e-10)
 
 
+def test_a_bound_inside_an_interval_reads_each_sample_at_its_own_level():
+    """guide(clip(net)) in rk45: where only some samples are asked twice, x0 is read at the levels of those."""
+    guided = guide(clip(wrap(field, "v"), LOW, HIGH), 3.0, null={"label": 7}, interval=(0.3, 0.6), interval_in="t")
+    ends = {"t_min": 0.05, "t_max": 0.95, "final": "t_min", "dtype": F64, "seed": 3, "steps": 1}
+    whole = torchdiff.sample(guided, "vp", "rk45", shape=(3, 2), cond={"label": LABELS}, **ends).x
+    for i in range(3):
+        one = {"cond": {"label": LABELS[i : i + 1]}, "shape": (1, 2), "first_index": i}
+        assert torch.equal(whole[i : i + 1], torchdiff.sample(guided, "vp", "rk45", **one, **ends).x)
+
+
 def test_a_bounded_network_may_be_of_half_precision():
     """float16 inside, float32 outside: x0 within the bounds, and x kept in the precision of the state."""
     net = wrap(lambda x, t, label: field(x, t, label=label).to(torch.float16), "v", dtype=torch.float16)

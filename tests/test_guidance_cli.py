@@ -22,21 +22,8 @@ def guided():
     import torchdiff
     return torchdiff.guide(torchdiff.wrap(Net(), "eps"), 3.0, null={"label": 7})
 """
-BASE = [
-    "--sde",
-    "vp",
-    "--solver",
-    "dpmpp_2m",
-    "--steps",
-    "3",
-    "--shape",
-    "3,2",
-    "--seed",
-    "1",
-    "--out",
-    "x.safetensors",
-    "--no-progress",
-]
+BASE = ["--sde", "vp", "--solver", "dpmpp_2m", "--steps", "3", "--shape", "3,2", "--seed", "1", "--no-progress"]
+BASE += ["--out", "x.safetensors"]
 RUN = ["sample", "--net", "guided_net:make", *BASE, "--prediction", "eps"]
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from torchdiff.denoiser import Denoiser
 from torchdiff.errors import OptionError, shown
-from torchdiff.guidance.base import Wrapper, added, column, denoiser
+from torchdiff.guidance.base import Wrapper, added, denoiser
 from torchdiff.guidance.bounds import Bounded
 from torchdiff.guidance.conditions import Cond, joined, other_side, picked, rows
 from torchdiff.guidance.spread import deviation
@@ -104,11 +104,10 @@ class Guided(Wrapper):
         guided = added([one, other], [(w, 1.0 - w) for w in weights])
         if self.rescale == 0.0:
             return guided
-        strength = column([0.0 if w == 1.0 else self.rescale for w in weights], guided, torch.float64).flatten()
         wide, narrow = deviation(guided), deviation(one)
         still = wide == 0.0  # a guided output of equal numbers has nothing to rescale
         ratio = narrow.masked_fill(still, 1.0) / wide.masked_fill(still, 1.0)
-        factor = 1.0 + strength * (ratio - 1.0)
+        factor = 1.0 + self.rescale * (ratio - 1.0)
         return guided * factor.to(dtype).view(-1, *[1] * (guided.dim() - 1))
 
 
