@@ -1,6 +1,6 @@
 """What guidance buys and what it costs: digits of one seed at rising scales, how many are right, how alike they become.
 
-Writes guidance.png into the folder given as first argument (default: out). About 3 minutes on 2 cores.
+Writes guidance.png into the folder given as first argument (default: out). About 2 minutes on 2 cores.
 """
 
 from __future__ import annotations
