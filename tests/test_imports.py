@@ -42,7 +42,7 @@ LAYERS = (
     ("remembered",),
     ("fitness",),
     ("inputs", "wrapping"),
-    ("interop.diffusers",),
+    ("interop.diffusers", "guidance", "guidance.*"),
     ("program", "asking"),
     ("strides", "mcmc"),
     ("run", "sampler"),
@@ -58,7 +58,7 @@ LAYERS = (
     ("__main__",),
 )
 # Within these, modules may import each other, in any order that has no circle.
-ROOMS = ("ops", "zoo", "testing", "cli", "conventions", "grids")
+ROOMS = ("ops", "zoo", "testing", "cli", "conventions", "grids", "guidance")
 # The solvers that are made of another one.
 SIDEWAYS = {("solvers.denoise", "solvers.euler_maruyama"), ("solvers.chain", "solvers.ddim")}
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torchdiff.conventions import Convention, list_conventions, register_convention
     from torchdiff.denoiser import Denoiser
     from torchdiff.general import SDE
+    from torchdiff.guidance import autoguide, classifier_guide, clip, guide, threshold
     from torchdiff.latent import Latent
     from torchdiff.mcmc import Chains, annealed_langevin, langevin
     from torchdiff.planner import plan
@@ -67,6 +68,7 @@ _LAZY = {
     "torchdiff.wrapping": ("wrap",),
     "torchdiff.denoiser": ("Denoiser",),
     "torchdiff.latent": ("Latent",),
+    "torchdiff.guidance": ("guide", "autoguide", "classifier_guide", "clip", "threshold"),
     "torchdiff.mcmc": ("langevin", "annealed_langevin", "Chains"),
     "torchdiff.conventions": ("Convention", "list_conventions", "register_convention"),
     "torchdiff.solvers": ("AffineSolver", "Carry", "Chain", "Solver", "Span"),
@@ -92,6 +94,7 @@ def __dir__() -> list[str]:
 __all__ = [  # noqa: RUF022  # by what they are for
     "sample", "Samples", "Sampler", "plan", "Plan", "wrap", "Denoiser", "Convention", "Latent", "noise", "gaussian",
     "testing",
+    "guide", "autoguide", "classifier_guide", "clip", "threshold",
     "simulate", "Paths", "SDE", "reverse", "langevin", "annealed_langevin", "Chains",
     "register_sde", "register_solver", "register_grid", "get_sde", "get_solver", "get_grid",
     "list_sdes", "list_solvers", "list_grids", "register_convention", "list_conventions",

@@ -14,7 +14,7 @@ from torchdiff.blocks import pack, unpack
 from torchdiff.denoiser import Denoiser, clock
 from torchdiff.errors import IncompatibleError
 from torchdiff.form import Form
-from torchdiff.predict import read
+from torchdiff.predict import read, reading
 from torchdiff.sde.base import Level, LinearSDE
 
 
@@ -22,6 +22,7 @@ class Times(NamedTuple):
     """The times of one network call, one a sample: what a guard sees in the place of a level."""
 
     t: tuple[float, ...]
+    levels: tuple[Level, ...]
 
 
 class Reading(NamedTuple):
@@ -30,7 +31,7 @@ class Reading(NamedTuple):
     level: Level
     label: float
     scale: float
-    rows: list[list[float]]  # (blocks, blocks + outputs): dx/dt as a sum of x and the network's outputs
+    rows: list[list[float]]  # (blocks, blocks + 1): dx/dt as a sum of x and the network's outputs, mixed to one
 
 
 class Ask:
@@ -83,17 +84,18 @@ class Ask:
             fed = [b.to(self.dtype) for b in blocks]
         like = clock(fed[0])
         labels = torch.tensor([reading.label for reading in readings], dtype=like.dtype, device=device)
-        times = Times(tuple(reading.level.t for reading in readings))
-        outputs = self.call(fed, readings[0].level, labels, times)
-        rows = torch.tensor([reading.rows for reading in readings], dtype=torch.float64, device=device)
+        levels = tuple(reading.level for reading in readings)
+        outputs = self.call(fed, levels[0], labels, Times(tuple(level.t for level in levels), levels))
+        mixed = zip(readings, self.denoiser.mixes(levels), strict=True)
+        table = [[[*row[:-1], *(row[-1] * weight for weight in mix)] for row in reading.rows] for reading, mix in mixed]
+        rows = torch.tensor(table, dtype=torch.float64, device=device)
         return pack(ops.affine([*blocks, *outputs], rows, none, 0, none))
 
     def _read(self, level: Level) -> Reading:
         """The coefficients at a level: the formula run on linear forms, as a plan is made."""
-        count, mix = self.sde.blocks, self.denoiser.mix(level)
-        columns = range(count + len(mix))
-        forms = [Form.column(key) for key in columns]
-        velocity = read(self.sde, self.denoiser, pack(forms[:count]), tuple(forms[count:]), level).velocity
+        columns = range(self.sde.blocks + 1)
+        *state, output = [Form.column(key) for key in columns]
+        velocity = reading(self.sde, self.denoiser, pack(state), output, level).velocity
         rows = [[form.terms.get(key, 0.0) for key in columns] for form in unpack(velocity)]
         if not all(math.isfinite(weight) for row in rows for weight in row):
             raise IncompatibleError(

@@ -9,7 +9,7 @@ from typing import Any
 
 from torchdiff.calling import Calling
 from torchdiff.conventions import CONVENTIONS, SCALES, TIMES, Convention
-from torchdiff.errors import IncompatibleError, NetworkError, OptionError
+from torchdiff.errors import IncompatibleError, NetworkError, OptionError, shown
 from torchdiff.latent import Latent
 from torchdiff.sde.base import Level
 
@@ -84,9 +84,18 @@ class Denoiser:
         own, factor = self.convention.block(level)
         return (own, factor * self.scale(level)) if self.convention.gradient else (own, factor)
 
+    @property
+    def cores(self) -> tuple[Denoiser, ...]:
+        """The networks inside with their meanings: this one; guidance by another network has two."""
+        return (self,)
+
     def mix(self, level: Level) -> tuple[float, ...]:
         """The weights that add the network's outputs up to one (guidance has two)."""
         return (1.0,)
+
+    def mixes(self, levels: Sequence[Level]) -> list[tuple[float, ...]]:
+        """`mix` of the samples of one call, each at a level of its own: as many weights for all of them."""
+        return [self.mix(level) for level in levels]
 
     def scale(self, level: Level) -> float:
         """The input scale at this level."""
@@ -113,23 +122,40 @@ class Denoiser:
         like = clock(blocks[0])
         return self.outputs(blocks, level, like.new_full((like.shape[0],), self.label(level)))
 
-    def ask(self, blocks: Sequence[Any], level: Level, times: Any) -> tuple[Any, ...]:
-        """The outputs that `mix` weighs, with the times (B,) at hand: what `label(level)` is, once a sample."""
-        return self.outputs(blocks, level, times)[:1]
+    def ask(
+        self, blocks: Sequence[Any], level: Level, times: Any, levels: Sequence[Level] | None = None
+    ) -> tuple[Any, ...]:
+        """The outputs that `mix` weighs, with the times (B,) at hand: what `label(level)` is, once a sample.
 
-    def outputs(self, blocks: Sequence[Any], level: Level, times: Any) -> tuple[Any, ...]:
-        """All that the network says, each (B, *event)."""
-        return self.read(self.called(blocks, level, times), blocks[0], level)
+        levels: where each sample has its own; `level` is then the first of them, and `mixes` weighs the outputs.
+        """
+        return self.outputs(blocks, level, times, levels)[:1]
 
-    def called(self, blocks: Sequence[Any], level: Level, times: Any) -> Any:
-        """What the network answers, not yet looked at."""
+    def outputs(
+        self,
+        blocks: Sequence[Any],
+        level: Level,
+        times: Any,
+        levels: Sequence[Level] | None = None,
+        cond: Mapping[str, Any] | None = None,
+    ) -> tuple[Any, ...]:
+        """All that the network says, each (B, *event). cond: in the place of the denoiser's own."""
+        return self.read(self.called(blocks, level, times, cond), blocks[0], level)
+
+    def called(self, blocks: Sequence[Any], level: Level, times: Any, cond: Mapping[str, Any] | None = None) -> Any:
+        """What the network answers, not yet looked at. cond: in the place of the denoiser's own."""
         if self.net is None:
             raise OptionError("this denoiser has no network: it can be planned with, not sampled from")
+        cond = self.cond if cond is None else cond
         try:
             if not self.plain:
-                return self.calling(self.net, blocks, times, self.cond)
-            output = self.net(*blocks, times, **self.cond)
+                return self.calling(self.net, blocks, times, cond)
+            output = self.net(*blocks, times, **cond)
             return output if hasattr(output, "new_full") else self.calling.found(output)
+        except IndexError as error:
+            raise NetworkError(
+                f"the network failed at t = {level.t:g}: {error}; its conditions are {_ranges(cond)}"
+            ) from error
         except RuntimeError as error:
             given = self.calling.dtype or blocks[0].dtype
             other = _other_dtype(self.net, given)
@@ -187,6 +213,18 @@ def _hint(output: Any, x: Any) -> str:
     if x.dim() > 1 and output.shape == (x.shape[0], 2 * x.shape[1], *x.shape[2:]):
         return "; a network that tells a variance too is wrapped with variance=True"
     return ""
+
+
+def _ranges(cond: Mapping[str, Any]) -> str:
+    """The conditions in words, whole numbers with their least and largest: an index that no table has is among them."""
+    words = []
+    for name, value in cond.items():
+        if hasattr(value, "new_full") and value.numel():
+            whole = "" if value.is_floating_point() else f" from {value.min().item()} to {value.max().item()}"
+            words.append(f"{name} of shape {tuple(value.shape)}{whole}")
+        else:
+            words.append(f"{name} = {shown(value)}")
+    return ", ".join(words) or "none"
 
 
 def _other_dtype(net: Any, dtype: Any) -> Any:

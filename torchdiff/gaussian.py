@@ -160,7 +160,8 @@ def _network(var: Array, center: Array) -> Network:
             own, factor = step.meaning
             score = np.einsum("kb,kbd->kd", -np.linalg.inv(law.cov)[:, -1, :], np.stack(away, axis=1))
             output = (score - own * inputs[-1] / step.scale) / factor
-        return [output / sum(step.mix)] * len(step.mix)
+        one = max(range(len(step.mix)), key=lambda k: abs(step.mix[k]))  # what they add up to is all that has a law
+        return [output / step.mix[k] if k == one else output * 0.0 for k in range(len(step.mix))]
 
     return network
 

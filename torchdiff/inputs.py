@@ -101,7 +101,7 @@ def float_type(dtype: Any) -> torch.dtype:
 def _device(device: Any, net: Any = None) -> torch.device:
     """The device asked for, else that of the network's first parameter, else the CPU; checked to be usable."""
     if device is None:
-        module = net.net if isinstance(net, Denoiser) else net
+        module = net.net if hasattr(net, "meaning") else net
         parameters = module.parameters() if isinstance(module, torch.nn.Module) else iter(())
         first = next(parameters, None)
         device = "cpu" if first is None else first.device

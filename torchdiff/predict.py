@@ -102,9 +102,16 @@ def read(
     output = outputs[0] * mix[0] if mix[0] != 1.0 else outputs[0]
     for weight, more in zip(mix[1:], outputs[1 : len(mix)], strict=True):
         output = output + more * weight
+    return reading(sde, denoiser, x, output, level, outputs[len(mix) :])
+
+
+def reading(
+    sde: LinearSDE, denoiser: Denoiser, x: Any, output: Any, level: Level, told: tuple[Any, ...] = ()
+) -> Prediction | BlockPrediction:
+    """The prediction that outputs mixed to one make at x."""
     meaning = denoiser.meaning(level)
     if isinstance(sde, ScalarSDE):
-        return Prediction(sde, x, output, level, meaning, outputs[len(mix) :])
+        return Prediction(sde, x, output, level, meaning, told)
     return BlockPrediction(sde, x, output, level, meaning)
 
 

@@ -100,17 +100,16 @@ def reverse(
     if isinstance(sde, SDE):
         if sde.backward:
             raise OptionError(f"{shown(sde)} is reversed already; reverse the SDE that it was made from")
-        if isinstance(score, Denoiser):
+        if hasattr(score, "meaning"):
             raise IncompatibleError("a wrap says what a network predicts on a LinearSDE; give the score as a function")
         if divergence is not None and not callable(divergence):
             raise OptionError(f"divergence is a function of x and t, got {shown(divergence)}")
         general.check_kind(sde)
-        return ReversedSDE(sde, score, divergence)
+        return ReversedSDE(sde, score, divergence)  # pyright: ignore[reportArgumentType]
     linear = SDES.get(sde)
     if divergence is not None:
         raise OptionError(f"the noise of {linear!r} does not depend on x: its divergence is zero, leave it out")
-    denoiser = score if hasattr(score, "meaning") else Denoiser(score, "score")
-    assert isinstance(denoiser, Denoiser)
+    denoiser: Any = score if hasattr(score, "meaning") else Denoiser(score, "score")  # a wrap, or a guidance of one
     check_prediction(linear, denoiser.prediction)
     return ReversedLinear(linear, denoiser)
 

@@ -93,13 +93,20 @@ class Run:
         times: what the network gets as t, (B,); seen: the times of the samples where each has its own.
         Raises NetworkError for a network that writes into its input or into an output that is still in use.
         """
-        return self.taken(self.asked(inputs, level, times), inputs, level, step, state, seen)
+        return self.taken(self.asked(inputs, level, times, seen), inputs, level, step, state, seen)
 
-    def asked(self, inputs: Sequence[Tensor], level: Level, times: Tensor | None) -> Sequence[Tensor]:
+    def asked(
+        self, inputs: Sequence[Tensor], level: Level, times: Tensor | None, seen: Times | None = None
+    ) -> Sequence[Tensor]:
         """The network's outputs. Raises NetworkError if it writes into its input."""
         versions = _versions(inputs)
         self.calls += 1
-        outputs = self.denoiser(*inputs, level) if times is None else self.denoiser.ask(inputs, level, times)
+        if times is None:
+            outputs = self.denoiser(*inputs, level)
+        elif seen is None:
+            outputs = self.denoiser.ask(inputs, level, times)
+        else:
+            outputs = self.denoiser.ask(inputs, level, times, seen.levels)
         if versions != _versions(inputs):
             raise _wrote(level)
         return outputs

@@ -55,8 +55,8 @@ class Sampler(torch.nn.Module):
         cond: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        denoiser = inputs.denoiser(net, None if isinstance(net, Denoiser) else plan.prediction, cond)
-        if type(denoiser).__call__ is not Denoiser.__call__:
+        denoiser = inputs.denoiser(net, None if hasattr(net, "meaning") else plan.prediction, cond)
+        if not isinstance(denoiser, Denoiser) or type(denoiser).__call__ is not Denoiser.__call__:
             raise IncompatibleError(
                 f"{type(denoiser).__name__} calls its network in a way of its own, with numbers that a compiled graph "
                 f"would hold for ever; give the network itself, or a wrap of it"

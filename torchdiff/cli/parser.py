@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import NoReturn
 
-from torchdiff.cli import arguments, checking, doctor, listing, planning, plugins, sampling, simulating
+from torchdiff.cli import arguments, checking, doctor, guiding, listing, planning, plugins, sampling, simulating
 from torchdiff.errors import OptionError
 
 
@@ -58,6 +58,7 @@ def parser() -> Parser:
         metavar="NAME=VALUE",
         help="argument of the network: label=3, or label=0,1,2,... (one a sample), or label=none",
     )
+    guiding.add(sample)
     sample.add_argument("--dtype", choices=sampling.DTYPES, default="float32", help="of the state and the network")
     sample.add_argument("--device", help="cpu, cuda, cuda:1; by default where the network is")
     sample.add_argument("--out", default="out/samples.safetensors", help=".safetensors or .npz, default %(default)s")

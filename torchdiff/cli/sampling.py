@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torchdiff.cli import guiding
 from torchdiff.cli.planning import wish
 from torchdiff.errors import NetworkError, OptionError, shown
 
@@ -29,6 +30,7 @@ def run(args: argparse.Namespace) -> int:
     from torchdiff.storage import reserve
 
     # what can be refused is refused before torch is loaded, the user's code is run and any network is called
+    guiding.check(args)
     planned = plan(args.sde, args.solver, prediction=args.prediction, **wish(args))
     _check_memory(args.shape, args.dtype, planned.blocks)
     out = reserve(args.out, (".safetensors", ".npz"))
@@ -44,10 +46,16 @@ def run(args: argparse.Namespace) -> int:
     if png is not None:
         formats.image_shape(args.shape)
     device = _device(args.device)
-    cond = _conditions(args.cond, args.shape[0], device)
+    cond = _conditions("cond", args.cond, args.shape[0], device)
+    sides = {
+        name: _conditions(name, given, args.shape[0], device)
+        for name in ("null", "negative")
+        if (given := getattr(args, name)) is not None
+    }
     with _folder_on_path():
         net = _network(*args.net)
         _move(net, device, getattr(torch, args.dtype))
+        net = guiding.guided(net, args, sides)
         began = time.perf_counter()
         done = sample(
             net,
@@ -65,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         )
         x = done.x.cpu()  # waits for the device
         seconds = time.perf_counter() - began
-    facts = _facts(done)
+    facts = {**_facts(done), **guiding.facts(args)}
     _store(out, png, x, done, facts)
     files = [str(path) for path in (out, png) if path is not None]
     if args.json:
@@ -136,16 +144,16 @@ def _device(name: str | None) -> Any:
         raise OptionError(f"device {shown(name)} cannot be used: {str(error).splitlines()[0]}") from error
 
 
-def _conditions(given: list[tuple[str, list[float] | None]], batch: int, device: Any) -> dict[str, Any]:
+def _conditions(flag: str, given: list[tuple[str, list[float] | None]], batch: int, device: Any) -> dict[str, Any]:
     """{name: tensor (batch,)}: int64 for whole numbers, else float32; a single number is for all samples."""
     import torch
 
     cond: dict[str, Any] = {}
     for name, values in given:
         if name in cond:
-            raise OptionError(f"--cond {name} is given twice")
+            raise OptionError(f"--{flag} {name} is given twice")
         if values is not None and len(values) not in (1, batch):
-            raise OptionError(f"--cond {name}: give one number, or {batch} for {batch} samples, got {len(values)}")
+            raise OptionError(f"--{flag} {name}: give one number, or {batch} for {batch} samples, got {len(values)}")
         cond[name] = None if values is None else torch.tensor(values, device=device).expand(batch)
     return cond
 
@@ -165,14 +173,12 @@ def _network(module: str, attribute: str) -> Any:
     """What the factory returns. Its failures are the user's to see: one line that names the factory and the cause."""
     import torch
 
-    from torchdiff.denoiser import Denoiser
-
     name = shown(f"{module}:{attribute}")
     try:
         found: Any = importlib.import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
-        net = found if isinstance(found, (torch.nn.Module, Denoiser)) else found()
+        net = found if isinstance(found, torch.nn.Module) or hasattr(found, "meaning") else found()
     except (Exception, SystemExit) as error:
         raise NetworkError(f"--net {name} gives no network: {type(error).__name__}: {error}") from error
     if not callable(net):
@@ -183,10 +189,8 @@ def _network(module: str, attribute: str) -> Any:
 def _move(net: Any, device: Any, dtype: Any) -> None:
     import torch
 
-    from torchdiff.denoiser import Denoiser
-
-    module = net.net if isinstance(net, Denoiser) else net
-    if isinstance(net, Denoiser) and net.calling.dtype is not None:
-        dtype = net.calling.dtype  # what the wrap converts the state to
-    if isinstance(module, torch.nn.Module):
-        module.to(device=device, dtype=dtype)
+    for core in net.cores if hasattr(net, "cores") else (None,):
+        module = net if core is None else core.net
+        own = dtype if core is None or core.calling.dtype is None else core.calling.dtype  # what the state becomes
+        if isinstance(module, torch.nn.Module):
+            module.to(device=device, dtype=own)
