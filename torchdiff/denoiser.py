@@ -150,6 +150,8 @@ class Denoiser:
             else:
                 output = self.calling(self.net, blocks, times, cond)
         except IndexError as error:
+            if not cond:
+                raise
             raise NetworkError(
                 f"the network failed at t = {level.t:g}: {error}; its conditions are {_ranges(cond)}"
             ) from error
@@ -217,7 +219,7 @@ def _ranges(cond: Mapping[str, Any]) -> str:
             words.append(f"{name} of shape {tuple(value.shape)}{whole}")
         else:
             words.append(f"{name} = {shown(value)}")
-    return ", ".join(words) or "none"
+    return ", ".join(words)
 
 
 def _other_dtype(net: Any, dtype: Any) -> Any:
