@@ -153,6 +153,8 @@ class Denoiser:
             output = self.net(*blocks, times, **cond)
             return output if hasattr(output, "new_full") else self.calling.found(output)
         except IndexError as error:
+            if not cond:
+                raise
             raise NetworkError(
                 f"the network failed at t = {level.t:g}: {error}; its conditions are {_ranges(cond)}"
             ) from error
@@ -224,7 +226,7 @@ def _ranges(cond: Mapping[str, Any]) -> str:
             words.append(f"{name} of shape {tuple(value.shape)}{whole}")
         else:
             words.append(f"{name} = {shown(value)}")
-    return ", ".join(words) or "none"
+    return ", ".join(words)
 
 
 def _other_dtype(net: Any, dtype: Any) -> Any:

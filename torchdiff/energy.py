@@ -27,7 +27,9 @@ def gradient(energy: Callable[..., Any], blocks: Sequence[Tensor], times: Tensor
         total = energy(*inputs)
         if not isinstance(total, Tensor) or total.shape not in ((len(last),), (len(last), 1)):
             came = tuple(total.shape) if isinstance(total, Tensor) else type(total).__name__
-            raise NetworkError(f"an energy, or log p, has shape ({len(last)},), one number a sample, got {came}")
+            raise NetworkError(
+                f"an energy network returns E of shape ({len(last)},), one number a sample, as log p is; got {came}"
+            )
         if not total.requires_grad:
             raise NetworkError("the energy does not depend on x by operations that autograd records; is it detached?")
         (found,) = torch.autograd.grad(total.sum(), last, create_graph=recorded, allow_unused=True)
