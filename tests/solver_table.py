@@ -19,11 +19,13 @@ from torchdiff.testing.order import cases, fits, slopes
 FILE = Path(__file__).parents[1] / "docs" / "solvers.md"
 HEAD = """# Solvers
 
-Each with its telling options. Claimed: weak order, strong order on one Brownian path, network calls and fresh normals of a step at
-most, memos of earlier steps. Measured on Gaussian data with the exact score, without sampling (`torchdiff check NAME` does it for one):
-the slope of the error in the number of steps on a uniform grid, on each process the least of covariance and linear map, from the far end and from
-the middle; a slope may be above its order where the error of that order is small or vanishes on Gaussian data. Live: tensors that a run holds at
-once between a network call and its rows. `python tests/solver_table.py` writes this file; `tests/test_order.py` fails where it is stale.
+Each with its telling options. Claimed: weak order, strong order on one Brownian path, network calls and fresh normals
+of a step at most, memos of earlier steps. Measured on Gaussian data with the exact score, without sampling
+(`torchdiff check NAME` does it for one): the slope of the error in the number of steps on a uniform grid, on each
+process the least of covariance and linear map, from the far end and from the middle. A slope may be above its order
+where the error of that order is small or vanishes on Gaussian data. Live: tensors that a run holds at once between a
+network call and its rows. `python tests/solver_table.py` writes this file; `tests/test_order.py` fails where it is
+stale.
 
 """
 COLUMNS = ("solver", "weak", "strong", "calls", "draws", "memory", *HOMES, "live", "source")

@@ -195,8 +195,8 @@ def test_an_energy_for_position_and_velocity(shape):
 @pytest.mark.parametrize(
     ("energy", "match"),
     [
-        (lambda x, t: x, r"E of shape \(3,\).*got \(3, 4\)"),
-        (lambda x, t: x.sum(), r"E of shape \(3,\).*got \(\)"),
+        (lambda x, t: x, r"energy.* shape \(3,\).*got \(3, 4\)"),
+        (lambda x, t: x.sum(), r"energy.* shape \(3,\).*got \(\)"),
         (lambda x, t: None, "got NoneType"),
         (lambda x, t: x.detach().sum(1), "does not depend on x"),
         (lambda x, t: t.requires_grad_() * 1.0, "does not depend on the block"),

@@ -147,7 +147,9 @@ def test_edm_is_finite_where_alpha_or_sigma_is_zero():
 
 def test_remembered_plans_are_of_one_convention():
     """Two conventions, or two values of an option, never share a remembered plan; equal words do."""
-    words = dict(steps=5, calls=None, times=None, grid=None, t_min=None, t_max=None, final=None, noise="white")
+    words = dict(steps=5, noise="white") | dict.fromkeys(
+        ("calls", "times", "sigmas", "grid", "t_min", "t_max", "final")
+    )
     made = [
         planned("vp", "ddim", wrap(None, *word), False, **words)
         for word in (("edm",), ("edm:sigma_data=1",), ("k_diffusion",), ("x0",), ("x0", "sigma", "data"), ("edm",))

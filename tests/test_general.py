@@ -150,7 +150,7 @@ WRONG = [
     (dict(g_prime=3.0), OptionError, "g_prime is a function"),
     (dict(g_prime=lambda x, t: x[0], method="milstein"), IncompatibleError, "g_prime returned shape (2,)"),
     (dict(method="rk4"), UnknownNameError, "known: exact, euler_maruyama, milstein, torchsde"),
-    (dict(method="torchsde:method=log_ode"), OptionError, "Levy areas"),
+    (dict(method="torchsde:method=adjoint_reversible_heun"), OptionError, "torchsde"),
     (dict(method="milstein:order=2"), OptionError, "no option 'order'"),
     (dict(method="exact"), IncompatibleError, "euler_maruyama"),
     (dict(steps=None), OptionError, "steps=1 makes the times the grid"),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import pytest
-from instances import MOVERS
+import solver_table
+from instances import HOMES, MOVERS
 
 import torchdiff
 from torchdiff import gaussian, get_sde, get_solver
@@ -40,6 +42,30 @@ def test_no_order_is_declared_too_low(solver):
     order = get_solver(solver).weak_order
     slopes = (case.least for name, sde in CONSISTENT if name == solver for case in measured(name, sde)[1].values())
     assert any(slope - order < NEAR for slope in slopes)  # the first such case ends the search
+
+
+TABLE = solver_table.read(solver_table.FILE.read_text())
+
+
+def test_the_table_of_solvers_has_all_of_them():
+    """docs/solvers.md has a row for each solver with an order of its own and its options here, and no other."""
+    assert [*TABLE] == solver_table.specs()
+
+
+@pytest.mark.parametrize("solver", solver_table.specs())
+def test_the_table_of_solvers_is_what_was_measured(solver):
+    """Claims to the letter; slopes within 0.011: two digits, and what another libm may do to the second."""
+    row = TABLE[solver]
+    assert {name: row[name] for name in solver_table.claims(solver)} == solver_table.claims(solver)
+    for sde in HOMES:
+        if (solver, sde) in CONSISTENT:
+            slopes = [case.least for case in measured(solver, sde)[1].values() if not math.isnan(case.least)]
+            if not slopes:
+                assert row[sde] == "exact"
+            else:
+                assert abs(float(row[sde]) - min(slopes)) < 0.011, sde
+        elif not solver_table.fits(get_solver(solver), torchdiff.get_sde(sde)):
+            assert row[sde] == "-"
 
 
 # the time of each level: sigma = 0.92, 1.66 and 0.5, where 620 corrections forget a wrong start by e^-40 at least

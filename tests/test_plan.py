@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from instances import MOVERS, TRAVELLERS, field, prediction_for
+from instances import HOMES, MOVERS, TRAVELLERS, field, prediction_for
 
 import torchdiff
 from torchdiff import get_sde, get_solver
@@ -44,26 +44,26 @@ def test_calls_say_the_truth(solver, sde):
 
 @pytest.mark.parametrize(("solver", "sde"), [pair for pair in MOVERS if get_solver(pair[0]).parts()[-1].affine])
 def test_weights_are_finite_and_bounded_at_every_number_of_steps(solver, sde):
-    """From 1 to 1000 steps every weight is finite; a row of x amplifies less the finer the grid: sum |w| tends to 1.
+    """At any number of steps every weight is finite; a row of x amplifies less the finer the grid: sum |w| tends to 1.
 
     Next to alpha = 0 it tends to a constant: there the first span of log-SNR has no end, and what goes on from it as a
     polynomial has weights that no number of steps makes small.
     """
     growth = {}
-    # each number up to 40, then some: to plan all of them takes half an hour
-    for steps in (*range(1, 41), 77, 200, 500, 1000):
+    # on vp, flow and CLD `check_solver` plans each number up to 50, and 1000
+    for steps in (100, 250, 500) if sde in HOMES else (*range(1, 41), 100, 250, 500):
         plan = torchdiff.plan(sde, solver, steps=steps)  # a weight that is not finite raises PlanError
         growth[steps] = plan.growth
     # 2: a multistep row next to alpha = 0 (1.86); and the noise of the first step, where G is largest: 6.5 for VE
     process, dt = plan.sde, plan.grid[0].t - plan.grid[1].t
     if plan.grid[0].alpha == 0.0:
         # 16.4 for the cubic of adams:order=4; a first difference has 1.86
-        assert growth[1000] < (2.0 if solver.partition(":")[0] in TRAVELLERS else 20.0)
-        assert abs(growth[1000] - growth[500]) <= abs(growth[500] - growth[200])
+        assert growth[500] < (2.0 if solver.partition(":")[0] in TRAVELLERS else 20.0)
+        assert abs(growth[500] - growth[250]) <= abs(growth[250] - growth[100])
         return
-    assert growth[1000] < 2.0 + 2.0 * process.noise(process.t_max)[-1][-1] * math.sqrt(dt)
+    assert growth[500] < 2.0 + 2.0 * process.noise(process.t_max)[-1][-1] * math.sqrt(dt)
     # a step is the identity + O(h) + O(sqrt(h)) z; equal where the row of the final interval is the largest
-    assert growth[1000] <= growth[200]
+    assert growth[500] <= growth[100]
 
 
 # network calls of n steps: the first and the last interval, where a formula would divide by 0, are DDIM's one call
