@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from instances import MOVERS, field, prediction_for
+from instances import MOVERS, TRAVELLERS, field, prediction_for
 
 import torchdiff
 from torchdiff.errors import IncompatibleError, NetworkError, NonFiniteError, OptionError, PlanError, TorchdiffError
@@ -46,7 +46,10 @@ def test_one_seed_per_sample_is_what_that_seed_alone_gives(solver):
     assert torch.equal(together, torch.cat(alone))
 
 
-@pytest.mark.parametrize(("solver", "sde"), MOVERS)
+# one process for the formulas in log-SNR and ratio alone: threads see rows, whatever their weights
+@pytest.mark.parametrize(
+    ("solver", "sde"), [p for p in MOVERS if p[1] != "flow" or p[0].partition(":")[0] in TRAVELLERS]
+)
 def test_threads_change_nothing(solver, sde):
     """One, two and eight threads give the same bits, for an event large enough that torch and the op split it."""
     before, results = torch.get_num_threads(), []
