@@ -13,7 +13,7 @@ from .paired import spread
 from .report import Row
 
 STEPS, ROUNDS, BAR = 1000, 3, 0.5
-OTHERS = {"sscs": ("cld", "score"), "rf_ancestral": ("flow", "flow")}  # all others on vp
+OTHERS = dict.fromkeys(("sscs", "sscs_2m", "sscs_2s"), ("cld", "score")) | {"rf_ancestral": ("flow", "flow")}  # else vp
 AFFINE = sorted(
     name for name in torchdiff.list_solvers() if all(p.affine and p.moves for p in SOLVERS.get(name).parts())
 )
