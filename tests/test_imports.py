@@ -30,7 +30,7 @@ LAYERS = (
     ("sde",),
     ("solvers.base", "solvers.tableaus", "solvers.quadrature"),
     ("solvers.exponential", "solvers.ratio", "solvers.probability_flow", "solvers.whitened"),
-    ("intervals", "solvers.multistep"),
+    ("intervals", "solvers.multistep", "solvers.scalar"),
     ("solvers.*",),
     ("solvers", "drive"),
     ("steps",),

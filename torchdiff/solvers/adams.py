@@ -9,12 +9,13 @@ from typing import Any, ClassVar
 
 from torchdiff.errors import OptionError
 from torchdiff.registry import SOLVERS
-from torchdiff.sde.base import Level, LinearSDE, ScalarSDE
-from torchdiff.solvers.base import AffineSolver, Carry, Noise, Predict, Span
+from torchdiff.sde.base import Level
+from torchdiff.solvers.base import Carry, Noise, Predict, Span
 from torchdiff.solvers.exponential import Node, between, check_start, noise_step, rise
 from torchdiff.solvers.multistep import begins, check_begin, most_calls, reached, used
 from torchdiff.solvers.quadrature import lagrange, legendre
 from torchdiff.solvers.ratio import ratio, slope_step
+from torchdiff.solvers.scalar import Noiseless
 
 POINTS = 24  # of Gauss-Legendre: 2e-14 of the weights where 2 steps go all the way of VP, 1e-15 where 10 do
 
@@ -74,15 +75,10 @@ def single_step(x: Any, span: Span, predict: Predict, order: int) -> tuple[Any, 
 
 
 @dataclass(frozen=True)
-class _Multistep(AffineSolver):
+class _Multistep(Noiseless):
     """A deterministic method that remembers eps. It runs to sigma = 0 by its own formula."""
 
-    accepts: ClassVar[type[LinearSDE]] = ScalarSDE
     ends: ClassVar[bool] = True
-
-    @property
-    def deterministic(self) -> bool:
-        return True
 
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
         cur, nxt = span.cur, span.nxt

@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 from torchdiff.errors import OptionError
 from torchdiff.registry import SOLVERS
-from torchdiff.sde.base import Level, LinearSDE, ScalarSDE
-from torchdiff.solvers.base import AffineSolver, Noise, Predict, Span
-from torchdiff.solvers.exponential import check_amount, data_step, rise
+from torchdiff.sde.base import Level, ScalarSDE
+from torchdiff.solvers.base import Noise, Predict, Span
+from torchdiff.solvers.exponential import data_step, rise
 from torchdiff.solvers.ratio import level_of, midpoint, ratio, slope_step
+from torchdiff.solvers.scalar import WithEta
 
 
 def split(cur: Level, nxt: Level, eta: float) -> tuple[float, float]:
@@ -41,23 +42,19 @@ def renoise(x: Any, span: Span, up: float, noise: Noise) -> Any:
 
 
 @dataclass(frozen=True)
-class _Ancestral(AffineSolver):
-    """eta = 0 adds no noise, eta = 1 the noise of the ancestral step."""
+class _TwoCalls(WithEta):
+    """Second order without noise, by a second network call; with noise first order."""
 
-    eta: float = 1.0
-    accepts: ClassVar[type[LinearSDE]] = ScalarSDE
-
-    def __post_init__(self) -> None:
-        check_amount(type(self).__name__, "eta", self.eta)
+    calls: ClassVar[int] = 2
 
     @property
-    def deterministic(self) -> bool:
-        return self.eta == 0.0
+    def weak_order(self) -> float:  # type: ignore[override]
+        return 2.0 if self.eta == 0.0 else 1.0
 
 
 @SOLVERS.register("euler_ancestral")
 @dataclass(frozen=True)
-class EulerAncestral(_Ancestral):
+class EulerAncestral(WithEta):
     """Euler's step in sigma / alpha to sigma_down, and noise up to nxt; with the same eta it is DDIM's step.
 
         up = eta s' sqrt(1 - s'^2 / s^2),   down = sqrt(s'^2 - up^2),   x' / alpha' = x / alpha + (down - s) eps + up z
@@ -77,18 +74,12 @@ class EulerAncestral(_Ancestral):
 
 @SOLVERS.register("dpm2_ancestral")
 @dataclass(frozen=True)
-class DPM2Ancestral(_Ancestral):
+class DPM2Ancestral(_TwoCalls):
     """The midpoint method of dpm2 to sigma_down, and noise up to nxt. Two network calls a step.
 
     Raises OptionError for eta < 0.
     Source: k-diffusion's sample_dpm_2_ancestral.
     """
-
-    calls: ClassVar[int] = 2
-
-    @property
-    def weak_order(self) -> float:  # type: ignore[override]
-        return 2.0 if self.eta == 0.0 else 1.0
 
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
         down, up = split(span.cur, span.nxt, self.eta)
@@ -99,18 +90,12 @@ class DPM2Ancestral(_Ancestral):
 
 @SOLVERS.register("dpmpp_2s_ancestral")
 @dataclass(frozen=True)
-class DPMpp2SAncestral(_Ancestral):
+class DPMpp2SAncestral(_TwoCalls):
     """DPM-Solver++(2S) to sigma_down, and noise up to nxt. Two network calls a step.
 
     Raises OptionError for eta < 0.
     Source: k-diffusion's sample_dpmpp_2s_ancestral.
     """
-
-    calls: ClassVar[int] = 2
-
-    @property
-    def weak_order(self) -> float:  # type: ignore[override]
-        return 2.0 if self.eta == 0.0 else 1.0
 
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
         cur, nxt = span.cur, span.nxt
@@ -125,7 +110,7 @@ class DPMpp2SAncestral(_Ancestral):
 
 @SOLVERS.register("dpmpp_sde")
 @dataclass(frozen=True)
-class DPMppSDE(_Ancestral):
+class DPMppSDE(_TwoCalls):
     """k-diffusion's DPM-Solver++ (SDE): two ancestral steps from x, to the fraction r and to nxt. Two network calls.
 
     The second one, from x again, uses (1 - 1 / 2r) x0 + x0_r / 2r. Its noise and that of the first are drawn for
@@ -135,16 +120,11 @@ class DPMppSDE(_Ancestral):
     """
 
     r: float = 0.5
-    calls: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0.0 < self.r < 1.0:
             raise OptionError(f"dpmpp_sde: r must lie between 0 and 1, got {self.r!r}")
-
-    @property
-    def weak_order(self) -> float:  # type: ignore[override]
-        return 2.0 if self.eta == 0.0 else 1.0
 
     @property
     def draws(self) -> int:

@@ -6,22 +6,17 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torchdiff.registry import SOLVERS
-from torchdiff.sde.base import LinearSDE, ScalarSDE
-from torchdiff.solvers.base import AffineSolver, Noise, Predict, Span
+from torchdiff.solvers.base import Noise, Predict, Span
 from torchdiff.solvers.exponential import between, noise_step
+from torchdiff.solvers.scalar import Noiseless
 
 
 @dataclass(frozen=True)
-class _SingleStep(AffineSolver):
+class _SingleStep(Noiseless):
     """The weights of every stage integrate the polynomial through eps at cur and at the last stage exactly."""
 
     weak_order: ClassVar[float] = 1.0
     fractions: ClassVar[tuple[float, ...]] = ()
-    accepts: ClassVar[type[LinearSDE]] = ScalarSDE
-
-    @property
-    def deterministic(self) -> bool:
-        return True
 
     def step(self, x: Any, span: Span, predict: Predict, noise: Noise) -> Any:
         cur = span.cur

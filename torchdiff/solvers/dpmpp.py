@@ -22,6 +22,7 @@ from torchdiff.solvers.exponential import (
     second_order,
 )
 from torchdiff.solvers.multistep import begins, most_calls, reached, used
+from torchdiff.solvers.scalar import Noiseless
 
 
 @SOLVERS.register("dpmpp_2m")
@@ -76,20 +77,9 @@ class DPMpp2M(AffineSolver):
         return Carry((nxt.sigma / cur.sigma) * x - (nxt.alpha * math.expm1(-h)) * d, memo)
 
 
-@dataclass(frozen=True)
-class _SingleStep(AffineSolver):
-    """What the methods without a past share: scalar levels and no noise."""
-
-    accepts: ClassVar[type[LinearSDE]] = ScalarSDE
-
-    @property
-    def deterministic(self) -> bool:
-        return True
-
-
 @SOLVERS.register("dpmpp_2s")
 @dataclass(frozen=True)
-class DPMpp2S(_SingleStep):
+class DPMpp2S(Noiseless):
     """DPM-Solver++(2S): second order, two network calls a step, the second at the fraction r of the way in log-SNR.
 
         x_nxt = sigma_nxt / sigma_cur x - alpha_nxt (e^{-h} - 1) d,   d = (1 - 1 / 2r) x0 + x0_r / 2r     "midpoint"
@@ -115,7 +105,7 @@ class DPMpp2S(_SingleStep):
 
 @SOLVERS.register("dpmpp_3s")
 @dataclass(frozen=True)
-class DPMpp3S(_SingleStep):
+class DPMpp3S(Noiseless):
     """DPM-Solver++(3S): third order, three network calls a step, at 0, 1/3 and 2/3 of the way in log-SNR.
 
     Each stage integrates the polynomial through predictions exactly: x_1/3 from x0, x_2/3 from x0 and x0_1/3, x_nxt

@@ -8,12 +8,11 @@ from typing import Any, ClassVar
 
 from torchdiff.errors import OptionError
 from torchdiff.registry import SOLVERS
-from torchdiff.sde.base import Level, LinearSDE, ScalarSDE
-from torchdiff.solvers.base import AffineSolver, Carry, Noise, Predict, Span
+from torchdiff.sde.base import Level
+from torchdiff.solvers.base import Carry, Noise, Predict, Span
 from torchdiff.solvers.exponential import (
     Node,
     bend,
-    check_amount,
     check_compat,
     check_start,
     check_variant,
@@ -24,21 +23,12 @@ from torchdiff.solvers.exponential import (
     spread,
 )
 from torchdiff.solvers.multistep import begins, most_calls, reached, stages, used
+from torchdiff.solvers.scalar import WithEta
 
 
 @dataclass(frozen=True)
-class _Stochastic(AffineSolver):
+class _Stochastic(WithEta):
     """eta of the family: the noise of the reverse SDE times sqrt(eta); 0 is the probability flow, 1 the reverse SDE."""
-
-    eta: float = 1.0
-    accepts: ClassVar[type[LinearSDE]] = ScalarSDE
-
-    def __post_init__(self) -> None:
-        check_amount(type(self).__name__, "eta", self.eta)
-
-    @property
-    def deterministic(self) -> bool:
-        return self.eta == 0.0
 
     def refresh(self, x: Any, span: Span, noise: Noise) -> Any:
         """x with the noise of the step."""

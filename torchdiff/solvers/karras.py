@@ -6,23 +6,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torchdiff.registry import SOLVERS
-from torchdiff.sde.base import LinearSDE, ScalarSDE
-from torchdiff.solvers.base import AffineSolver, Noise, Predict, Span
+from torchdiff.solvers.base import Noise, Predict, Span
 from torchdiff.solvers.ratio import midpoint, ratio, slope_step
-
-
-@dataclass(frozen=True)
-class _Sigma(AffineSolver):
-    accepts: ClassVar[type[LinearSDE]] = ScalarSDE
-
-    @property
-    def deterministic(self) -> bool:
-        return True
+from torchdiff.solvers.scalar import Noiseless
 
 
 @SOLVERS.register("euler")
 @dataclass(frozen=True)
-class Euler(_Sigma):
+class Euler(Noiseless):
     """Euler's method in sigma / alpha, which is DDIM.
 
     Source: Karras et al. 2022, arXiv:2206.00364, algorithm 1 without its correction.
@@ -37,7 +28,7 @@ class Euler(_Sigma):
 
 @SOLVERS.register("dpm2")
 @dataclass(frozen=True)
-class DPM2(_Sigma):
+class DPM2(Noiseless):
     """The midpoint method in sigma / alpha, its midpoint in log(sigma / alpha): second order, two network calls a step.
 
     Source: k-diffusion's sample_dpm_2; Karras et al. 2022, arXiv:2206.00364, appendix D.2.

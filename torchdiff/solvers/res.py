@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 from torchdiff.errors import OptionError
 from torchdiff.registry import SOLVERS
-from torchdiff.sde.base import Level, LinearSDE, ScalarSDE
-from torchdiff.solvers.base import AffineSolver, Noise, Predict, Span
+from torchdiff.sde.base import Level
+from torchdiff.solvers.base import Noise, Predict, Span
 from torchdiff.solvers.exponential import between, phi, rise
+from torchdiff.solvers.scalar import Noiseless
 
 
 def res_2(h: float, c2: float) -> tuple[list[list[float]], list[float]]:
@@ -28,15 +29,6 @@ def res_3(h: float, c2: float, c3: float) -> tuple[list[list[float]], list[float
     last = phi(2, -h) / (gamma * c2 + c3)
     rows = [[c2 * phi(1, -c2 * h)], [c3 * phi(1, -c3 * h) - a32, a32]]
     return rows, [phi(1, -h) - (gamma + 1.0) * last, gamma * last, last]
-
-
-@dataclass(frozen=True)
-class _RES(AffineSolver):
-    accepts: ClassVar[type[LinearSDE]] = ScalarSDE
-
-    @property
-    def deterministic(self) -> bool:
-        return True
 
 
 def stages(x: Any, span: Span, predict: Predict, nodes: list[float], rows: list[list[float]], b: list[float]) -> Any:
@@ -63,7 +55,7 @@ def check_node(name: str, option: str, value: float) -> None:
 
 @SOLVERS.register("res_2")
 @dataclass(frozen=True)
-class RES2(_RES):
+class RES2(Noiseless):
     """RES of second order: two network calls a step, the second at the fraction c2 of the way in log-SNR.
 
         b_2 = phi_2 / c2,   b_1 = phi_1 - b_2,   a_21 = c2 phi_1(-c2 h),   phi_k at -h
@@ -88,7 +80,7 @@ class RES2(_RES):
 
 @SOLVERS.register("res_3")
 @dataclass(frozen=True)
-class RES3(_RES):
+class RES3(Noiseless):
     """RES of third order: three network calls a step, at 0, c2 and c3 of the way in log-SNR.
 
         b_3 = phi_2 / (g c2 + c3),   b_2 = g b_3,   b_1 = phi_1 - b_2 - b_3,   g = (3 c3^2 - 2 c3) / (c2 (2 - 3 c2))

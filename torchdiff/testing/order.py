@@ -111,23 +111,24 @@ def slopes(solver: Solver, case: Case, finest: int = FINEST) -> Slopes | None:
 
     Of the covariance when the start is exact, and of the linear map, which says what becomes of a perturbed start.
     """
-    errors: list[float] = []
+    found: list[float] = []
     moves: list[float] = []
     before, steps = None, COARSEST
     while steps <= finest:
-        run = _errors(solver, case, steps)
+        run = errors(solver, case, steps)
         if run is None:
             return None
-        errors.append(run[0])
+        found.append(run[0])
         if before is not None:
             moves.append(float(np.abs(run[1] - before).max()))
         before, steps = run[1], 2 * steps
-        if steps > SETTLED[0] and all(_found(values) for values in (errors, moves)):
+        if steps > SETTLED[0] and all(_found(values) for values in (found, moves)):
             break
-    return Slopes(_slope(errors), _slope(moves), (errors[0], errors[-1]))
+    return Slopes(_slope(found), _slope(moves), (found[0], found[-1]))
 
 
-def _errors(solver: Solver, case: Case, steps: int) -> tuple[float, np.ndarray] | None:
+def errors(solver: Solver, case: Case, steps: int) -> tuple[float, np.ndarray] | None:
+    """(covariance error of a run from the exact start, its linear map); None where it is not linear."""
     grid, found = affine(solver, case, steps)
     if found is None:
         return None

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from torchdiff import gaussian
 from torchdiff.registry import SDES, SOLVERS
 from torchdiff.sde.base import LinearSDE
 from torchdiff.solvers.base import Solver
@@ -149,19 +148,11 @@ def _ends(solver: Solver, sdes: Sequence[LinearSDE]) -> Iterator[Found]:
         if solver.calls is None:
             yield skipped("it chooses its steps itself", spec)
             continue
-        errors = [_end_error(solver, Case(sde, high, low), steps) for steps in (32, 128)]
-        if None in errors:
+        runs = [order.errors(solver, Case(sde, high, low), steps) for steps in (32, 128)]
+        if runs[0] is None or runs[1] is None:
             yield skipped(BLURRED, spec)
             continue
-        coarse, fine = (float(error or 0.0) for error in errors)
+        coarse, fine = runs[0][0], runs[1][0]
         good = np.isfinite([coarse, fine]).all() and (solver.weak_order is None or fine < 0.75 * coarse or fine < 1e-12)
         measured = f"error {coarse:.2g}, with 4 times the steps {fine:.2g}"
         yield held(f"{spec} from t = {high:g} to {low:g}", measured, "falls", bool(good))
-
-
-def _end_error(solver: Solver, case: Case, steps: int) -> float | None:
-    grid, found = order.affine(solver, case, steps)
-    if found is None:
-        return None
-    start, end = (gaussian.marginal(case.sde, grid[i], order.VARIANCE, order.MEAN) for i in (0, -1))
-    return float(np.abs(found.apply(start).cov - end.cov).max())
