@@ -17,7 +17,7 @@ ROOT = Path(torchdiff.__file__).parent
 # name is its __init__; a pattern serves all that no other pattern names in full.
 LAYERS = (
     ("_C", "errors", "blocks", "form", "counters", "limits", "progress", "recent"),
-    ("spec", "ticks", "clocks"),
+    ("spec", "amounts", "ticks", "clocks"),
     ("options", "plugins", "interop.torchsde_methods"),
     ("registry", "sde.base", "ops", "ops.*", "energy"),
     ("calling", "levy"),

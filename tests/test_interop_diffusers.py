@@ -176,6 +176,8 @@ def test_what_is_no_scheduler_is_named():
         bridge.wrap(unet(), "ddim")
     with pytest.raises(OptionError, match="EDMEulerScheduler has no table of betas"):
         bridge.wrap(unet(), diffusers.EDMEulerScheduler())
+    with pytest.raises(OptionError, match="EDMEulerScheduler has no table of betas"):
+        bridge.times(diffusers.EDMEulerScheduler())
     scheduler = diffusers.DDIMScheduler(prediction_type="epsilon")
     scheduler.register_to_config(prediction_type="noise")
     with pytest.raises(OptionError, match="epsilon, .*, got 'noise'"):

@@ -105,9 +105,11 @@ def test_annealed_langevin_is_its_formula():
 @pytest.mark.parametrize(
     ("call", "error", "says"),
     [
-        (lambda: langevin(lambda x: x, X, step=0.0, steps=1), OptionError, "step is a positive number"),
-        (lambda: langevin(lambda x: x, X, step=0.1, steps=0), OptionError, "steps is a positive whole number"),
-        (lambda: langevin(lambda x: x, X, step=0.1, steps=1, temperature=-1.0), OptionError, "temperature"),
+        (lambda: langevin(lambda x: x, X, step=0.0, steps=1), OptionError, "step must be a positive number"),
+        (lambda: langevin(lambda x: x, X, step=0.1, steps=0), OptionError, "steps must be a positive whole number"),
+        (lambda: langevin(lambda x: x, X, step=0.1, steps=1, temperature=-1.0), OptionError, "temperature must not"),
+        (lambda: langevin(lambda x: x, X, step=0.1, steps=1, temperature="hot"), OptionError, "temperature must be a"),
+        (lambda: langevin(lambda x: x, X, step=0.1, steps=1, every=True), OptionError, "every must be a positive"),
         (lambda: langevin(lambda x: x, 3.0, step=0.1, steps=1), OptionError, "x is a tensor"),
         (lambda: langevin(lambda x: x[:1], X, step=0.1, steps=1), NetworkError, r"\(1, 2\)"),
         (lambda: langevin(lambda x: 1e200 * x, X, step=1.0, steps=9, seed=0), NonFiniteError, "chain 0"),

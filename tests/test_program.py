@@ -16,6 +16,8 @@ from torchdiff import run as runs
 from torchdiff.errors import NonFiniteError
 from torchdiff.inputs import Place
 from torchdiff.program import Program
+from torchdiff.registry import SDES, SOLVERS
+from torchdiff.solvers.base import fitting
 
 
 class Watching(TorchFunctionMode):
@@ -140,6 +142,21 @@ def test_plans_are_remembered_by_value_only(monkeypatch):
     assert [count(sde=Mine()), count(sde=Mine()), count(net=scaled), count(net=scaled)] == [1] * 4
     with pytest.raises(ValueError, match="steps must be a positive whole number"):
         count(steps=True)
+
+
+@pytest.mark.parametrize("name", SOLVERS.names())
+def test_every_plan_of_ours_is_remembered(name):
+    """No option of a registered solver makes its second run plan again, not even one that is true or false."""
+    from torchdiff.remembered import planned
+
+    solver = SOLVERS.get(name)
+    sde = next((sde for sde in map(SDES.get, ("vp", "flow", "cld")) if name in fitting(sde)), None)
+    if sde is None:
+        pytest.skip("a corrector, which does not run alone")
+    options = dict.fromkeys(("calls", "times", "sigmas", "grid", "t_min", "t_max", "final"))
+    denoiser = torchdiff.wrap(None, prediction_for(sde))
+    first, again = (planned(sde, solver, denoiser, False, steps=3, noise="white", **options) for _ in range(2))
+    assert first is again
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from torchdiff.amounts import count
 from torchdiff.calling import unwrapped
 from torchdiff.errors import IncompatibleError, NetworkError, OptionError
 
@@ -28,10 +29,8 @@ class Latent:
         for name, function in (("decode", self.decode), ("encode", self.encode)):
             if not callable(function) and not (name == "encode" and function is None):
                 raise OptionError(f"{name} is a function of a batch of samples, got {type(function).__name__}")
-        if self.batch is not None and (
-            isinstance(self.batch, bool) or not isinstance(self.batch, int) or self.batch < 1
-        ):
-            raise OptionError(f"batch is a positive whole number or None, got {self.batch!r}")
+        if self.batch is not None:
+            count("batch", self.batch)
 
     def decoded(self, z: Any) -> Any:
         return self._apply("decode", self.decode, z)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from torchdiff import ops
+from torchdiff.amounts import count, not_negative, positive
 from torchdiff.counters import LANGEVIN, PRIOR, draw_number
 from torchdiff.energy import gradient
 from torchdiff.errors import NetworkError, NonFiniteError, OptionError, shown
@@ -40,11 +41,8 @@ class _Walk:
     """The state of all chains, and its one update: a fused weighted sum with noise that is never stored."""
 
     def __init__(self, x: Tensor, seed: Seed | None, first_index: int, temperature: float, every: int | None) -> None:
-        if not 0.0 <= temperature < math.inf:
-            raise OptionError(f"temperature must not be negative, got {temperature!r}")
-        if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
-            raise OptionError(f"every is a positive whole number or None, got {every!r}")
-        self.x, self.temperature, self.every = x, temperature, every
+        self.x, self.temperature = x, not_negative("temperature", temperature)
+        self.every = None if every is None else count("every", every)
         self.seed = fresh_seed() if seed is None else seed
         self.seeds = as_seeds(self.seed, x.shape[0]).to(x.device)
         self.first_index, self.step, self.calls = index(first_index), 0, 0
@@ -102,8 +100,8 @@ def langevin(
 
         x <- x + a score(x) + sqrt(2 a temperature) z,   a = step
 
-    score: x (B, *event) -> grad log p(x), of x's shape; with energy=True an energy E (B,) or (B, 1), score = -dE/dx by
-    autograd. x: where the chains start, any float dtype and device. steps: a positive whole number.
+    score: x (B, *event) -> grad log p(x), of x's shape, and leaves x as it is; with energy=True an energy E (B,) or
+    (B, 1), score = -dE/dx by autograd. x: where the chains start, any float dtype and device. steps: how many.
     temperature: 1 samples p, up to an error of order a: N(0, v) ends at the variance v / (1 - a / 2v); T samples
     p^(1 / T); 0 is the gradient flow by Euler's method, and draws nothing.
     seed, first_index: as in `sample`; chain i is a function of (seed, first_index + i) and its start, whatever the
@@ -113,9 +111,9 @@ def langevin(
     Source: Roberts & Tweedie 1996, Bernoulli 2, section 1.4.
     """
     place = _start(x)
-    steps = _count("steps", steps)
+    steps = count("steps", steps)
     walk = _Walk(place, seed, first_index, temperature, every)
-    noise = math.sqrt(2.0 * _positive("step", step) * temperature)
+    noise = math.sqrt(2.0 * positive("step", step) * temperature)
     asked = _energy(score) if energy else score
     for _ in range(steps):
         walk.move(asked, step, noise)
@@ -155,7 +153,7 @@ def annealed_langevin(
     (denoise).
     """
     levels = _levels(sigmas)
-    steps, epsilon = _count("steps", steps), _positive("epsilon", epsilon)
+    steps, epsilon = count("steps", steps), positive("epsilon", epsilon)
     if (shape is None) == (x is None):
         raise OptionError("give shape (batch first) or x to start from, one of the two")
     if x is None:
@@ -190,18 +188,6 @@ def _start(x: Tensor) -> Tensor:
         raise OptionError(f"x is a tensor of chains, the batch first, got {shown(x)}")
     float_type(x.dtype)
     return x.detach()
-
-
-def _positive(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 < value < math.inf:
-        raise OptionError(f"{name} is a positive number, got {value!r}")
-    return float(value)
-
-
-def _count(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise OptionError(f"{name} is a positive whole number, got {value!r}")
-    return value
 
 
 def _levels(sigmas: Sequence[float]) -> tuple[float, ...]:

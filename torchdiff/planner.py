@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from torchdiff.amounts import count
 from torchdiff.conventions import CONVENTIONS
 from torchdiff.denoiser import Denoiser
 from torchdiff.errors import IncompatibleError, OptionError
@@ -144,13 +145,13 @@ def request(
         return _finish(sde, solver, _check_times(sde, chosen.times(sde, count, high, low)), final)._replace(noise=noise)
 
     if steps is not None:
-        return of(_check_count("steps", steps))
+        return of(count("steps", steps))
     if solver.adaptive:
         raise OptionError(
             f"{solver!r} calls the network as often as its tolerances ask for: calls = {calls!r} cannot be promised; "
             f"give steps or times"
         )
-    return _within(of, denoiser, _check_count("calls", calls))
+    return _within(of, denoiser, count("calls", calls))
 
 
 def _finish(sde: LinearSDE, solver: Solver, times: tuple[float, ...], final: str | None) -> Request:
@@ -202,12 +203,6 @@ def _number(name: str, value: Any) -> float:
         return float(value)
     except (TypeError, ValueError):
         raise OptionError(f"{name} must be a number, got {value!r}") from None
-
-
-def _check_count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
-        raise OptionError(f"{name} must be a positive whole number, got {value!r}")
-    return int(value)
 
 
 def _check_times(sde: LinearSDE, times: Iterable[float]) -> tuple[float, ...]:

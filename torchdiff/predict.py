@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from torchdiff.blocks import Blocks
+from torchdiff.blocks import pack, unpack
 from torchdiff.conventions import CONVENTIONS, Convention
 from torchdiff.denoiser import Denoiser
 from torchdiff.errors import IncompatibleError
@@ -69,26 +69,26 @@ class Prediction(NamedTuple):
 
 
 class BlockPrediction(NamedTuple):
-    """What a network says for an n-block SDE: the score of the last block, the only one that noise drives.
+    """What a network says for an SDE given by matrices: the score of the last block, the only one that noise drives.
 
     score of the last block = own * last block + factor * output, (own, factor) = meaning.
     """
 
     sde: LinearSDE
-    x: Blocks
+    x: Any
     output: Any
     level: Level
     meaning: tuple[float, float]
 
     @property
-    def score(self) -> Blocks:
+    def score(self) -> Any:
         """(0, ..., grad_v log p): the entries that G G^T multiplies by zero are written as zero."""
-        own, factor = self.meaning
+        (own, factor), blocks = self.meaning, unpack(self.x)
         last = self.output * factor
-        return Blocks([*(self.output * 0.0 for _ in self.x[1:]), last if own == 0.0 else self.x[-1] * own + last])
+        return pack([*(self.output * 0.0 for _ in blocks[1:]), last if own == 0.0 else blocks[-1] * own + last])
 
     @property
-    def velocity(self) -> Blocks:
+    def velocity(self) -> Any:
         """dx/dt of the probability flow, F x - G G^T score / 2."""
         noise = self.sde.noise(self.level.t)
         return self.sde.drift(self.level.t) @ self.x - (noise @ noise.T * 0.5) @ self.score
@@ -118,10 +118,12 @@ def reading(
 def check_prediction(sde: LinearSDE, prediction: str | Convention) -> None:
     """IncompatibleError where a prediction has no meaning for this SDE."""
     convention = CONVENTIONS.get(prediction)
-    needed = "block" if sde.blocks > 1 else "meaning"
+    needed = "meaning" if isinstance(sde, ScalarSDE) else "block"
     if getattr(type(convention), needed) is getattr(Convention, needed):
         known = (
-            "'score' (of the last block), 'eps', 'energy' or 'mixed_score'" if sde.blocks > 1 else "'eps' or 'v', say"
+            "'eps' or 'v', say"
+            if isinstance(sde, ScalarSDE)
+            else "'score' (of the last block), 'eps', 'energy' or 'mixed_score'"
         )
         raise IncompatibleError(
             f"prediction {CONVENTIONS.label(convention)!r} has no meaning for {sde!r} with {sde.blocks} block(s); "

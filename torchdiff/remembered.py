@@ -46,7 +46,7 @@ def _plan(sde: Any, solver: Any, denoiser: Denoiser, watch: bool, options: tuple
 def _by_value(value: Any) -> bool:
     """Whether equal means the same for ever: plain numbers and strings, and tuples and dataclasses of ours of them.
 
-    Not True and False, which equal 1 and 0.
+    Not True and False as words of their own: they equal 1 and 0, of which one counts steps and the other is refused.
     """
     if value is None or type(value) in (str, int, float):
         return True
@@ -54,4 +54,5 @@ def _by_value(value: Any) -> bool:
         return all(map(_by_value, value))
     if not dataclasses.is_dataclass(value) or type(value).__module__.partition(".")[0] != "torchdiff":
         return False
-    return all(_by_value(getattr(value, field.name)) for field in dataclasses.fields(value))
+    fields = (getattr(value, field.name) for field in dataclasses.fields(value))
+    return all(type(field) is bool or _by_value(field) for field in fields)  # a field was looked at when it was made

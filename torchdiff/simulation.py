@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from torchdiff import inputs
+from torchdiff.amounts import count
 from torchdiff.blocks import Blocks, pack, unpack
 from torchdiff.counters import FORWARD, draw_number
 from torchdiff.equations import Equation, General, Linear
@@ -140,10 +141,7 @@ def _times(times: Any, equation: Equation) -> tuple[float, ...]:
 def _steps(steps: Any, how: Scheme) -> int:
     if steps is None and not how.approximate:
         return 1
-    if steps is None or isinstance(steps, bool) or not hasattr(steps, "__index__") or steps < 1:
-        hint = "; an approximate method needs it, steps=1 makes the times the grid" if steps is None else ""
-        raise OptionError(f"steps is how many steps are taken between two times, got {steps!r}{hint}")
-    return int(steps)
+    return count("steps", steps, "; so many are taken between two times, 1 makes them the grid")
 
 
 def _grid(times: tuple[float, ...], steps: int) -> list[float]:

@@ -7,6 +7,8 @@ import pytest
 from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
+import torchdiff
+from torchdiff import gaussian
 from torchdiff.errors import OptionError
 from torchdiff.registry import SDES
 from torchdiff.sde import CLD, BetaSDE, DriftSDE, MarginalSDE, MatrixSDE
@@ -125,6 +127,22 @@ def test_matrices_that_do_not_commute_follow_their_equation():
     for got, factor in (turning.transition(0.0, 1.0), turning.level(1.0)[1:]):
         np.testing.assert_allclose(got, mean, rtol=0.0, atol=1e-7)  # Radau's 1e-9 a step, over some 100 steps
         np.testing.assert_allclose(factor @ factor.T, cov, rtol=0.0, atol=1e-7)
+
+
+@pytest.mark.parametrize("solver", ["euler_maruyama", "ode", "rk", "adams", "srk", "cld_exp:order=1,eta=1"])
+def test_a_process_of_one_block_takes_the_steps_of_the_scalar_one(solver):
+    """1 x 1 matrices are f and g: what a step makes of x, its noise and the score is what it makes on `vp`.
+
+    cld_exp holds x0 on both; at order 2 its line is one in t for matrices and one in log-SNR for a scalar process.
+    """
+    exact = SDES.get("vp")
+    numeric = MatrixSDE(exact.drift, exact.noise, blocks=1)
+    want, got = (
+        gaussian.push(torchdiff.plan(sde, solver, steps=6, grid="uniform", final="t_min", prediction="score"), 0.25)
+        for sde in (exact, numeric)
+    )
+    for a, b in zip(want, got, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-9, atol=1e-12)  # levels are good to 1e-10
 
 
 def test_what_has_no_stationary_law_starts_from_its_own_noise():

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import final
 
+from torchdiff.amounts import count
 from torchdiff.errors import IncompatibleError, OptionError, shown
 from torchdiff.registry import GRIDS
 from torchdiff.sde.base import LinearSDE, ScalarSDE
@@ -29,9 +30,7 @@ class Grid(ABC):
         Raises OptionError for ends that do not fall or lie outside the SDE's times, for a number of steps that is none
         and where two times would be one; IncompatibleError where the SDE has not the coordinate of the grid.
         """
-        if isinstance(steps, bool) or not hasattr(steps, "__index__") or steps < 1:
-            raise OptionError(f"a grid has a positive whole number of steps, got {steps!r}")
-        steps = int(steps)
+        steps = count("steps of a grid", steps)
         high, low = (
             sde.check_time(own if t is None else t)
             for t, own in zip((t_max, t_min), self.ends(sde, steps), strict=True)

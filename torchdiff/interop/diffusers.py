@@ -38,8 +38,7 @@ def wrap(model: Any, scheduler: Any, **words: Any) -> tuple[Denoiser, ScalarSDE]
     if config is None:
         raise OptionError(f"scheduler is one of diffusers', with a config, got {type(scheduler).__name__}")
     if not hasattr(scheduler, "betas"):
-        if "FlowMatch" not in type(scheduler).__name__:
-            raise OptionError(f"{type(scheduler).__name__} has no table of betas and is not of flow matching")
+        _check_flow(scheduler)
         found = {"time": float(config.num_train_timesteps), **_found(model), **words}
         return wrap_network(model, "flow", **found), Flow()
     told = config.get("prediction_type", "epsilon")
@@ -53,8 +52,10 @@ def times(scheduler: Any) -> list[float]:
     """The grid of a scheduler after its set_timesteps, the end of its last step included: the `times` of `sample`.
 
     The end is the data, or the first entry of the table where set_alpha_to_one is False.
+    Raises OptionError for a scheduler that `wrap` refuses.
     """
     if not hasattr(scheduler, "betas"):
+        _check_flow(scheduler)
         return [float(sigma) for sigma in scheduler.sigmas]
     sde = _table(scheduler, scheduler.config)
     grid = [sde.time(float(step)) for step in scheduler.timesteps]
@@ -87,6 +88,11 @@ def _table(scheduler: Any, config: Any) -> DiscreteVP:
             return DiscreteVP(schedule, count=count, zero_snr=zero)
         return DiscreteVP(schedule, config.beta_start, config.beta_end, count, zero)
     return DiscreteVP(betas=scheduler.betas.double().tolist())
+
+
+def _check_flow(scheduler: Any) -> None:
+    if "FlowMatch" not in type(scheduler).__name__:
+        raise OptionError(f"{type(scheduler).__name__} has no table of betas and is not of flow matching")
 
 
 def _found(model: Any) -> dict[str, Any]:

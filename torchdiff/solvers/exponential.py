@@ -16,6 +16,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from torchdiff.amounts import not_negative
 from torchdiff.errors import OptionError
 from torchdiff.sde.base import Level, ScalarSDE
 from torchdiff.solvers.base import Predict, Span
@@ -165,5 +166,4 @@ def check_compat(name: str, compat: str | None) -> None:
 
 
 def check_amount(name: str, option: str, value: float) -> None:
-    if not 0.0 <= value < math.inf:
-        raise OptionError(f"{name}: {option} must not be negative, got {value!r}")
+    not_negative(f"{name}: {option}", value)
