@@ -27,11 +27,14 @@ help: ## this list
 demo: $(STAMPS)/extra-demo ## build everything and sample digits with several samplers into out/
 	$(BIN)/python examples/demo.py
 
+# a process a core, up to 8 (each loads torch); whoever has nothing left takes tests of another's
+PARALLEL := -n auto --maxprocesses 8 --dist worksteal
+
 test: $(STAMPS)/extra-test ## the tests, without the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
 test-all: $(STAMPS)/extra-test ## all the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 lint: $(STAMPS)/extra-lint $(STAMPS)/extra-test ## ruff, pyright and clang-format; changes nothing
 	$(BIN)/ruff check .

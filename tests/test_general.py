@@ -153,7 +153,7 @@ WRONG = [
     (dict(method="torchsde:method=adjoint_reversible_heun"), OptionError, "torchsde"),
     (dict(method="milstein:order=2"), OptionError, "no option 'order'"),
     (dict(method="exact"), IncompatibleError, "euler_maruyama"),
-    (dict(steps=None), OptionError, "steps=1 makes the times the grid"),
+    (dict(steps=None), OptionError, "1 makes them the grid"),
     (dict(steps=0), OptionError, "got 0"),
     (dict(noise="pink"), OptionError, "'white' or 'brownian'"),
     (dict(clock=(0.0, 0.5)), OptionError, "widen `clock`"),
