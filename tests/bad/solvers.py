@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 
@@ -57,6 +57,24 @@ class Kutta(Right):
 
 class WrongKutta(Kutta):
     half = 0.499
+
+
+class OnlyOnLinear(Kutta):
+    """Asks the network on both sides of the point, and takes the mean: the same where it is linear, else h^2 off."""
+
+    calls = 8
+
+    def step(self, x, span, predict, noise):
+        aside = (span.nxt.t - span.cur.t) * x
+
+        def mean(x, level):
+            return Velocity(0.5 * predict(x + aside, level).velocity + 0.5 * predict(x - aside, level).velocity)
+
+        return super().step(x, span, mean, noise)
+
+
+class Velocity(NamedTuple):
+    velocity: Any
 
 
 class WrongOrder(DPMpp2M):
@@ -184,11 +202,11 @@ class NoValue(Right):
 
 
 class Nonlinear(OnTensors):
-    """No fault: its order cannot be measured without sampling, and the report says so."""
+    """No fault: its order on Gaussian data cannot be measured without sampling, and the report says so."""
 
     def step(self, x, span, predict, noise):
         x = super().step(x, span, predict, noise)
-        return x + 1e-3 * (span.cur.t - span.nxt.t) * torch.tanh(x)
+        return x + 1e-3 * (span.cur.t - span.nxt.t) ** 2 * torch.tanh(x)
 
 
 class HangsInAStep(Right):
