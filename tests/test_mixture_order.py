@@ -42,7 +42,7 @@ def test_order_on_a_mixture_of_other_processes(spec, solver, sde):
 
 
 def test_the_mixture_is_its_density():
-    """E[eps | x] = -sigma grad log p and E[x0 | x] = (x - sigma E[eps | x]) / alpha, by differences of SciPy's log p."""
+    """E[eps | x] = -sigma grad log p and E[x0 | x] = (x - sigma E[eps | x]) / alpha, from SciPy's log p."""
     level, net = get_sde("vp").level(0.3), mixture.Mixture()
     x = net.start(level)
 

@@ -72,7 +72,10 @@ class Exact(Denoiser):
 
 
 class Slope(NamedTuple):
-    """Richardson's slope of the error (nan where it is lost in rounding), how far the limit is off, the last error."""
+    """Richardson's slope of the error (nan where it is lost in rounding), how far the limit is off, the last error.
+
+    Errors are root mean squares, in units of that of the ends.
+    """
 
     order: float
     limit: float
@@ -109,15 +112,16 @@ def run(solver: Solver, case: Case, steps: int) -> Tensor:
 def slope(solver: Solver, case: Case, finest: int = order.FINEST) -> Slope:
     """On 16, 32, ... steps, to SETTLED, and where order or limit do not show yet to `finest`."""
     declared, wanted = solver.weak_order, exact(case)
+    unit = _size(wanted)
     assert declared is not None
     ends: list[Tensor] = []
     errors: list[float] = []
     steps = COARSEST
     while steps <= finest:
         ends.append(run(solver, case, steps))
-        errors.append(_size(ends[-1] - wanted))
+        errors.append(_size(ends[-1] - wanted) / unit)
         # of an order that is declared too low the next one is taken; that it is too low is for another law to say
-        off = min(_size(limit(ends, lowest) - wanted) for lowest in (declared, declared + 1.0))
+        off = min(_size(limit(ends, lowest) - wanted) / unit for lowest in (declared, declared + 1.0))
         found = Slope(order.slope_of(errors, FLOOR), off, errors[-1])
         if steps >= SETTLED and not found.order < declared - order.short_by(declared) and off <= LIMIT:
             break
