@@ -28,7 +28,7 @@ def check(solver, sdes):
 @pytest.mark.parametrize(("spec", "solver"), FLOWS)
 def test_order_on_a_mixture(spec, solver):
     """Richardson's slope from the middle of VP (or the flow) reaches the declared order, and the limit is DOP853's."""
-    check(solver, [sde for sde in ("vp", "flow") if order.from_middle(solver, [sde])][:1])
+    check(solver, [sde for sde in ("vp", "flow") if order.fits(solver, get_sde(sde))][:1])
 
 
 @pytest.mark.slow
@@ -36,7 +36,7 @@ def test_order_on_a_mixture(spec, solver):
 @pytest.mark.parametrize(("spec", "solver"), FLOWS)
 def test_order_on_a_mixture_of_other_processes(spec, solver, sde):
     """The same on the rest of the one-block processes."""
-    if not order.from_middle(solver, [sde]):
+    if not order.fits(solver, get_sde(sde)):
         pytest.skip("a process of another kind")
     check(solver, [sde])
 

@@ -151,6 +151,7 @@ def mixture_order(solver: Solver, cases: Sequence[Case], finest: int = order.FIN
         yield skipped(f"it {why}")
         return
     least = declared - order.short_by(declared)
+    cases = [case for case in cases if case.sde.blocks == 1]
     for case in cases:
         found = slope(solver, case, finest)
         good = not found.order < least and found.limit <= LIMIT  # an order that is nan is lost in rounding

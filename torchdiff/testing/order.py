@@ -85,8 +85,8 @@ def cases(solver: Solver, sdes: Sequence[LinearSDE | str]) -> list[Case]:
 
 
 def from_middle(solver: Solver, sdes: Sequence[LinearSDE | str]) -> list[Case]:
-    """The later start of each one-block process on which the solver runs."""
-    return [case for case in cases(solver, sdes)[1::2] if case.sde.blocks == 1]
+    """The later start of each process on which the solver runs."""
+    return cases(solver, sdes)[1::2]
 
 
 def fits(solver: Solver, sde: LinearSDE) -> bool:
