@@ -353,11 +353,34 @@ def test_list_names_everything_with_options(capsys):
     names = [*torchdiff.list_sdes(), *torchdiff.list_solvers(), *torchdiff.list_grids()]
     for name in names:
         assert any(line.startswith(f"  {name} ") for line in lines)
-    assert any(line.split()[:5] == ["ddim", "eta=0.0", "1", "1", "one-block"] for line in lines)
+    assert lines[lines.index(next(line for line in lines if line.startswith("  ddim "))) + 1].startswith(
+        "        eta=0.0. DDIM; eta = 0 is deterministic"
+    )
     assert main(["list", "--json"]) == 0
     assert [row["name"] for row in json.loads(capsys.readouterr().out)] == names
     assert main(["list", "solvers", "d*", "--json"]) == 0
     assert [row["name"] for row in json.loads(capsys.readouterr().out)] == torchdiff.list_solvers("d*")
+
+
+def test_list_has_what_was_measured(capsys):
+    """In 120 columns: claims and slopes of each solver as in the data file, "-" where there is none, and the paper."""
+    assert main(["list", "solvers"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 120
+    data = json.loads((Path(torchdiff.__file__).parent / "solvers" / "measured.json").read_text())
+    head = next(line for line in lines if line.startswith("  name ")).split()
+    found = [line.split() for line in lines if line[:2] == "  " and line[2] != " "][1:]
+    assert [cells[0] for cells in found] == torchdiff.list_solvers()
+    for cells in found:
+        row = dict(zip(head, cells, strict=True))
+        for name, value in data.get(row["name"], {}).items():
+            if name != "memory":
+                assert row[name] == value or (value is None and row[name] == "-") or float(row[name]) == value
+    assert "2.00" in next(cells for cells in found if cells[0] == "unip")
+    assert any("Zhao et al. 2023, arXiv:2302.04867" in line for line in lines)
+    assert main(["list", "solvers", "unip", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["measured"] == data["unip"]
 
 
 def test_plan_prints_the_plan(capsys):

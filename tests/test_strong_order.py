@@ -15,17 +15,12 @@ from torchdiff.sde import ScalarSDE
 from torchdiff.solvers import AffineSolver
 from torchdiff.solvers.euler_maruyama import reverse_drift
 from torchdiff.testing import order, strong
+from torchdiff.testing.report import OK
 
 # options that change what is declared, and the process that shows an order as it is; None where none does
 MORE = ["cld_exp:eta=1", "cld_exp:eta=1,order=1", "cld_exp:eta=0.5,order=1,hold=eps"]
 SPECS = [spec for spec in (*list_solvers(), *MORE) if getattr(get_solver(spec), "strong_order", None) is not None]
 SDES = ["vp", "flow", "cld", "cld:beta=0.1,slope=6.9"]
-
-
-def slopes(spec):
-    """Richardson's slopes from 32 to 256 steps from the middle of each process, by exact arithmetic."""
-    solver = get_solver(spec)
-    return [strong.slope(solver, order.cases(solver, [sde])[1]) for sde in SDES if order.cases(solver, [sde])]
 
 
 @pytest.mark.parametrize("spec", [spec for spec in SPECS if get_solver(spec).affine])
@@ -34,9 +29,11 @@ def test_strong_order_on_gaussian_data(spec):
 
     srk is better there: of its error only what f'' makes has order 3/2, and that is 0; the next term has order 2.
     """
-    found, declared = slopes(spec), 2.0 if spec == "srk" else get_solver(spec).strong_order
-    assert min(found) >= declared - 0.05, found
-    assert min(abs(slope - declared) for slope in found) <= 0.05, found
+    solver = get_solver(spec)
+    findings = list(strong.strong_order(solver, order.from_middle(solver, SDES)))
+    assert {finding[3] for finding in findings} == {OK}, findings
+    declared = 2.0 if spec == "srk" else solver.strong_order
+    assert min(abs(float(finding[1]) - declared) for finding in findings) <= 0.05, findings
 
 
 class Motion(ScalarSDE):
@@ -91,7 +88,7 @@ def test_exact_distances_are_those_of_samples(spec, sde):
     3 %: five standard errors of an rms from 60000 normal values, a third of them of the largest eigenvalue.
     """
     solver = get_solver(spec) if isinstance(spec, str) else spec
-    case = order.cases(solver, [sde])[1]
+    case = order.from_middle(solver, [sde])[0]
     (wanted,) = strong.distances(solver, case, (4, 8))
     level = case.sde.level(case.high)
     law, rng = gaussian.marginal(case.sde, level, order.VARIANCE, order.MEAN), np.random.default_rng(5)

@@ -13,6 +13,8 @@ from torchdiff.conventions import CONVENTIONS
 from torchdiff.counters import PRIOR, draw_number
 from torchdiff.denoiser import Denoiser
 from torchdiff.errors import IncompatibleError, NetworkError, OptionError, PlanError
+from torchdiff.guidance.conditions import joined, other_side, rows
+from torchdiff.guidance.free import Guided
 from torchdiff.plans import Plan
 from torchdiff.steps import AffineStep
 
@@ -20,7 +22,7 @@ from torchdiff.steps import AffineStep
 class Stage(NamedTuple):
     """What of an item is structure: the numbers stand in the buffers."""
 
-    call: int  # outputs of the network call, 0 without one
+    sides: tuple[bool, ...]  # of the network call: with the conditions, and, guided, with what stands in their place
     feed: tuple[int, ...]
     reads: tuple[int, ...]
     rows: int
@@ -31,7 +33,8 @@ class Stage(NamedTuple):
 class Sampler(torch.nn.Module):
     """Runs a plan as pure tensor code: one graph under torch.compile(fullgraph=True), one program under torch.export.
 
-    net:   called net(x, t, **cond) as in `sample`, or a `wrap` of what the plan was made for.
+    net:   called net(x, t, **cond) as in `sample`, or a `wrap` of what the plan was made for, or a `guide` of such one
+           whose scale is a number or a function of the level: its weights are in the plan.
     plan:  from torchdiff.plan; all of its items affine. Its weights, draw numbers and times are buffers, so that
            another plan of the same structure (`load`) and other seeds compile nothing again.
     shape: (B, *event) of the samples that start from the prior; not needed where x is given.
@@ -56,10 +59,12 @@ class Sampler(torch.nn.Module):
     ) -> None:
         super().__init__()
         denoiser = inputs.denoiser(net, None if hasattr(net, "meaning") else plan.prediction, cond)
-        if not isinstance(denoiser, Denoiser) or type(denoiser).__call__ is not Denoiser.__call__:
+        self.core = denoiser.inner if isinstance(denoiser, Guided) and denoiser.folds else denoiser
+        if not isinstance(self.core, Denoiser) or type(self.core).__call__ is not Denoiser.__call__:
             raise IncompatibleError(
-                f"{type(denoiser).__name__} calls its network in a way of its own, with numbers that a compiled graph "
-                f"would hold for ever; give the network itself, or a wrap of it"
+                f"{type(self.core).__name__} calls its network in a way of its own, with numbers that a compiled graph "
+                f"would hold for ever; give the network itself, a wrap of it, or a guide of that with a scale for all "
+                f"samples and without rescale"
             )
         if denoiser.latent is not None:
             raise IncompatibleError(
@@ -68,16 +73,19 @@ class Sampler(torch.nn.Module):
         self.denoiser, self.net = denoiser, denoiser.net
         self.shape = None if shape is None else inputs.sizes(shape)
         self.dtype = inputs.float_type(dtype)
-        self.blocks, self.stages, self.result = _structure(plan)
+        self.blocks, self.stages, self.result = _structure(plan, denoiser)
+        _check_mix(plan, denoiser)
         for name, table in _tables(plan, denoiser).items():
             self.register_buffer(name, table)
 
     def load(self, plan: Plan) -> None:
         """Put the weights, draw numbers and times of another plan in the place of those that are here.
 
+        Of another guidance scale too: it is in the weights.
+
         Raises PlanError for a plan of another structure: other reads, rows, draws or network calls in some item.
         """
-        blocks, stages, result = _structure(plan)
+        blocks, stages, result = _structure(plan, self.denoiser)
         if len(stages) != len(self.stages):
             raise PlanError(f"{plan!r} has {len(stages)} items, this sampler {len(self.stages)}; make another Sampler")
         for place, (theirs, ours) in enumerate(zip(stages, self.stages, strict=True)):
@@ -109,15 +117,15 @@ class Sampler(torch.nn.Module):
         labels = iter(self.times.view(torch.float64).to(clock).view(-1, 1).expand(-1, state[0].shape[0]).unbind())
         for stage in self.stages:
             live = state
-            if stage.call:
+            if stage.sides:
                 fed = [state[slot] for slot in stage.feed]
-                live = (*state, self._ask(fed, next(labels).contiguous()).to(dtype))
+                live = (*state, *[said.to(dtype) for said in self._ask(fed, next(labels).contiguous(), stage.sides)])
             weights, draws = next(tables), next(numbers)
-            rows: Sequence[Tensor] = ()
+            made: Sequence[Tensor] = ()
             if stage.rows:
                 weights = weights.view(stage.rows, len(stage.reads) + stage.draws)
-                rows = ops.affine([live[slot] for slot in stage.reads], weights, seeds, first_index, draws)
-            state = (*rows, *[live[slot] for slot in stage.keep])
+                made = ops.affine([live[slot] for slot in stage.reads], weights, seeds, first_index, draws)
+            state = (*made, *[live[slot] for slot in stage.keep])
         slot = self.result[0]
         return state[slot] if slot < self.stages[-1].rows else state[slot].clone()
 
@@ -130,12 +138,25 @@ class Sampler(torch.nn.Module):
         normals = [ops.normal(self.shape, seeds, first_index, name, self.dtype) for name in names.split(1)]
         return inputs.prior(factor, normals)
 
-    def _ask(self, blocks: Sequence[Tensor], times: Tensor) -> Tensor:
+    def _ask(self, blocks: Sequence[Tensor], times: Tensor, sides: tuple[bool, ...]) -> Sequence[Tensor]:
+        """The output of each side; of two in one call of 2 B rows, unless the guidance is told to make two calls."""
+        guided, cond = self.denoiser, self.core.cond
+        if not isinstance(guided, Guided):
+            return [self._call(blocks, times, cond)]
+        batch = len(times)
+        given = rows(cond, other_side(cond, guided.null, guided.shared), batch, guided.batched)
+        if len(sides) == 1 or not guided.batched:
+            return [self._call(blocks, times, given[0 if asked else 1]) for asked in sides]
+        twice = [torch.cat([block, block]) for block in blocks]
+        return self._call(twice, torch.cat([times, times]), joined(*given, batch, batch)).split(batch)
+
+    def _call(self, blocks: Sequence[Tensor], times: Tensor, cond: Mapping[str, Any]) -> Tensor:
         if self.net is None:
             raise OptionError("this denoiser has no network: it can be planned with, not sampled from")
-        output = self.denoiser.calling(self.net, blocks, times, self.denoiser.cond)
-        if self.denoiser.calling.variance:
-            output = self.denoiser.calling.parted(output, blocks[0])[0]
+        calling = self.core.calling
+        output = calling(self.net, blocks, times, cond)
+        if calling.variance:
+            output = calling.parted(output, blocks[0])[0]
         if output.shape != blocks[0].shape:
             raise NetworkError(
                 f"the network returned shape {tuple(output.shape)}, its input has shape {tuple(blocks[0].shape)}; "
@@ -144,7 +165,7 @@ class Sampler(torch.nn.Module):
         return output
 
 
-def _structure(plan: Plan) -> tuple[int, tuple[Stage, ...], tuple[int, ...]]:
+def _structure(plan: Plan, denoiser: Any) -> tuple[int, tuple[Stage, ...], tuple[int, ...]]:
     stages = []
     if plan.noise != "white":
         raise IncompatibleError(f"{plan!r} draws {plan.noise} noise, a Sampler white noise only; use `sample`")
@@ -153,12 +174,37 @@ def _structure(plan: Plan) -> tuple[int, tuple[Stage, ...], tuple[int, ...]]:
             raise IncompatibleError(
                 f"{item.part!r} is not a weighted sum of its inputs: it runs with `sample`, not in a Sampler"
             )
-        call = len(item.mix) if item.at is not None else 0
-        stages.append(Stage(call, item.feed, item.reads, len(item.weights), len(item.draws), item.keep))
+        stages.append(
+            Stage(_sides(item, denoiser), item.feed, item.reads, len(item.weights), len(item.draws), item.keep)
+        )
     return plan.blocks, tuple(stages), plan.result
 
 
-def _tables(plan: Plan, denoiser: Denoiser) -> dict[str, Tensor]:
+def _sides(item: AffineStep, denoiser: Any) -> tuple[bool, ...]:
+    if item.at is None:
+        return ()
+    if len(denoiser.mix(item.at)) != len(item.mix):
+        raise _other_mix(item, denoiser)
+    if len(item.mix) == 2:
+        return (True, False)
+    return (not isinstance(denoiser, Guided) or denoiser.weight.at(item.at) != 0.0,)
+
+
+def _check_mix(plan: Plan, denoiser: Any) -> None:
+    for item in plan.items:
+        if isinstance(item, AffineStep) and item.at is not None and denoiser.mix(item.at) != item.mix:
+            raise _other_mix(item, denoiser)
+
+
+def _other_mix(item: AffineStep, denoiser: Any) -> OptionError:
+    assert item.at is not None
+    return OptionError(
+        f"at t = {item.at.t:g} the plan adds the network's outputs up by {item.mix}, its guidance by "
+        f"{denoiser.mix(item.at)}; make the plan with denoiser = the guide that the Sampler gets"
+    )
+
+
+def _tables(plan: Plan, denoiser: Any) -> dict[str, Tensor]:
     """The buffers: all numbers of a plan, item after item, the factor and the draws of the prior first.
 
     float64 numbers stand as the integers with their bits: Module.half() and Module.to(dtype) would round them.

@@ -11,7 +11,7 @@ import torch
 
 from torchdiff import AffineSolver, Carry, ScalarSDE
 from torchdiff.form import Form
-from torchdiff.solvers import DDPM, DPMpp2M
+from torchdiff.solvers import DDPM, DPMpp2M, EulerMaruyama
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,22 @@ class WrongKutta(Kutta):
     half = 0.499
 
 
+class OnlyOnLinear(Right):
+    """The midpoint method, which asks on both sides of each point for the mean: the same where a network is linear."""
+
+    weak_order = 2.0
+    calls = 4
+
+    def step(self, x, span, predict, noise):
+        h, middle = span.nxt.t - span.cur.t, span.sde.level(0.5 * (span.cur.t + span.nxt.t))
+
+        def mean(x, level):
+            aside = math.sqrt(abs(h)) * x
+            return 0.5 * (predict(x + aside, level).velocity + predict(x - aside, level).velocity)
+
+        return x + h * mean(x + 0.5 * h * mean(x, span.cur), middle)
+
+
 class WrongOrder(DPMpp2M):
     """0.4 for the 1 / 2r of a uniform log-SNR grid."""
 
@@ -79,6 +95,10 @@ class WrongWeight(Right):
     def step(self, x, span, predict, noise):
         model = predict(x, span.cur)
         return span.nxt.alpha * model.x0 + 1.0001 * span.nxt.sigma * model.eps
+
+
+class TooStrong(EulerMaruyama):
+    strong_order = 1.5
 
 
 class TooLow(DPMpp2M):
@@ -184,11 +204,11 @@ class NoValue(Right):
 
 
 class Nonlinear(OnTensors):
-    """No fault: its order cannot be measured without sampling, and the report says so."""
+    """No fault: its order on Gaussian data cannot be measured without sampling, and the report says so."""
 
     def step(self, x, span, predict, noise):
         x = super().step(x, span, predict, noise)
-        return x + 1e-3 * (span.cur.t - span.nxt.t) * torch.tanh(x)
+        return x + 1e-3 * (span.cur.t - span.nxt.t) ** 2 * torch.tanh(x)
 
 
 class HangsInAStep(Right):

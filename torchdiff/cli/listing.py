@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
+from torchdiff.cli import solver_lines
 from torchdiff.errors import TorchdiffError, UnknownNameError, shown
 from torchdiff.options import REQUIRED
 from torchdiff.registry import GRIDS, SDES, SOLVERS, Registry
@@ -46,7 +47,7 @@ def _row(registry: Registry, name: str) -> dict[str, Any]:
 
 
 def _solver_facts(name: str) -> dict[str, Any]:
-    """Order, network calls a step and what it runs on, of a solver that is here and needs no options."""
+    """What a solver that is here and needs no options claims and runs on, and what was measured of it."""
     cls = SOLVERS.find(name)
     if cls is None:
         return {}
@@ -60,9 +61,12 @@ def _solver_facts(name: str) -> dict[str, Any]:
     runs = {tuple(known): "all", tuple(scalar): "one-block", tuple(sorted({*known} - {*scalar})): "blocks"}
     return {
         "weak_order": solver.weak_order,
+        "strong_order": solver.strong_order,
         "calls": solver.calls,
         "sdes": fits,
         "on": runs.get(tuple(fits), ", ".join(fits)),
+        "paper": solver.source,
+        "measured": solver_lines.measured().get(name) if cls.__module__.startswith("torchdiff.") else None,
     }
 
 
@@ -71,17 +75,14 @@ def _fits(solver: Solver, sde: LinearSDE) -> bool:
 
 
 def _table(kind: str, rows: list[dict[str, Any]]) -> str:
-    head = ["name", "options", *(["order", "calls", "on"] if kind == "solvers" else []), "what it is"]
+    if kind == "solvers":
+        return solver_lines.table(rows)
+    head = ["name", "options", "what it is"]
     lines = [head]
     for row in rows:
         options = " ".join(f"{o['name']}={o['default'] or '<' + o['type'] + '>'}" for o in row["options"])
-        facts = []
-        if kind == "solvers":
-            order = "-" if row.get("weak_order") is None else f"{row['weak_order']:g}"
-            calls = "any" if row.get("calls", 0) is None else str(row.get("calls", "-"))
-            facts = [order, calls, row.get("on", "-")]
         what = row["summary"] if row["source"] == "built-in" else f"{row['summary']} [{row['source']}]"
-        lines.append([row["name"], options, *facts, what])
+        lines.append([row["name"], options, what])
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     title = {"sdes": "SDEs", "solvers": "Solvers", "grids": "Grids"}[kind]
     cells = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)

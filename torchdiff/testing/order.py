@@ -84,6 +84,11 @@ def cases(solver: Solver, sdes: Sequence[LinearSDE | str]) -> list[Case]:
     return found
 
 
+def from_middle(solver: Solver, sdes: Sequence[LinearSDE | str]) -> list[Case]:
+    """The later start of each process on which the solver runs."""
+    return cases(solver, sdes)[1::2]
+
+
 def fits(solver: Solver, sde: LinearSDE) -> bool:
     try:
         check_fit(solver, sde)
@@ -124,7 +129,7 @@ def slopes(solver: Solver, case: Case, finest: int = FINEST) -> Slopes | None:
         before, steps = run[1], 2 * steps
         if steps > SETTLED[0] and all(_found(values) for values in (found, moves)):
             break
-    return Slopes(_slope(found), _slope(moves), (found[0], found[-1]))
+    return Slopes(slope_of(found), slope_of(moves), (found[0], found[-1]))
 
 
 def errors(solver: Solver, case: Case, steps: int) -> tuple[float, np.ndarray] | None:
@@ -136,9 +141,9 @@ def errors(solver: Solver, case: Case, steps: int) -> tuple[float, np.ndarray] |
     return float(np.abs(found.apply(start).cov - end.cov).max()), found.matrix
 
 
-def _read(values: Sequence[float]) -> list[float]:
+def _read(values: Sequence[float], floor: float = FLOOR) -> list[float]:
     """The values before the first that rounding could bend."""
-    return list(itertools.takewhile(lambda value: value >= FLOOR, values))
+    return list(itertools.takewhile(lambda value: value >= floor, values))
 
 
 def _found(values: Sequence[float]) -> bool:
@@ -148,9 +153,12 @@ def _found(values: Sequence[float]) -> bool:
     return len(known) < len(values) or (len(slopes) == 2 and abs(slopes[1] - slopes[0]) < SETTLED[1])
 
 
-def _slope(values: Sequence[float]) -> float:
-    """Richardson's, but never below the last slope itself: from a higher order down to its own, he overshoots."""
-    known = _read(values)
+def slope_of(values: Sequence[float], floor: float = FLOOR) -> float:
+    """Richardson's, but never below the last slope itself: from a higher order down to its own, he overshoots.
+
+    Of the values before the first below the floor; nan where these are fewer than three.
+    """
+    known = _read(values, floor)
     return max(richardson(known), math.log2(known[-2] / known[-1])) if len(known) > 2 else math.nan
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from torchdiff.registry import SDES, SOLVERS
 from torchdiff.sde.base import LinearSDE
 from torchdiff.solvers.base import Solver
-from torchdiff.testing import order, solver_laws
+from torchdiff.testing import mixture, order, solver_laws, strong
 from torchdiff.testing.order import Case, Slopes
 from torchdiff.testing.report import Found, Laws, Report, See, caught, examine, held, skipped, unseen
 from torchdiff.testing.sdes import values
@@ -62,6 +62,9 @@ def _laws(solver: Solver, sdes: Sequence[LinearSDE], finest: int) -> Laws:
     def once(law: Callable[[Bench], Iterable[Found]]) -> Callable[[], Iterable[Found]]:
         return lambda: [found for sde in fitting()[:1] for found in law(Bench(moving, count, sde))]
 
+    def middle() -> list[Case]:
+        return order.from_middle(moving, sdes)
+
     found: dict[str, Slopes] = {}  # two laws read the same slopes
     return (
         ("it accepts a process", lambda: _accepts(moving, sdes)),
@@ -78,6 +81,8 @@ def _laws(solver: Solver, sdes: Sequence[LinearSDE], finest: int) -> Laws:
         ("it reaches alpha = 0 and sigma = 0", lambda: _ends(moving, sdes)),
         ("weak order", lambda: weak_order(moving, order.cases(moving, sdes), found, finest)),
         ("no order is declared too low", lambda: _too_low(moving, found)),
+        ("order on a mixture", lambda: mixture.mixture_order(moving, middle(), finest)),
+        ("strong order", lambda: strong.strong_order(moving, middle(), min(strong.FINEST, finest // 2))),
         *values(SOLVERS, solver),
     )
 

@@ -8,7 +8,7 @@ of the two ends has a covariance that is known.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -21,9 +21,26 @@ from torchdiff.planner import request
 from torchdiff.plans import Plan
 from torchdiff.solvers.base import Solver
 from torchdiff.testing.order import MEAN, VARIANCE, Case, richardson
+from torchdiff.testing.report import Found, held, skipped
 
 FINEST = 256
+SHORT = 0.05  # how far a right solver may stay below its order there: 0.008 is the most of those here
 SAME = 1e-9  # of the whole time: two times that are one, but for rounding
+
+
+def strong_order(solver: Solver, cases: Sequence[Case], finest: int = FINEST) -> Iterator[Found]:
+    """Runs of N and 2N steps on one Brownian path come together with the declared strong order at least."""
+    declared = solver.strong_order
+    if declared is None:
+        yield skipped("it declares none (strong_order = None)")
+    elif not all(part.affine for part in solver.parts()):
+        yield skipped("it runs on tensors, so its distances need sampling")
+    elif not cases:
+        yield skipped("it runs on none of the processes given")
+    else:
+        for case in cases:
+            found = slope(solver, case, finest)
+            yield held(str(case), found, f"strong_order = {declared:g}", found >= declared - SHORT)
 
 
 def slope(solver: Solver, case: Case, finest: int = FINEST) -> float:
