@@ -1,0 +1,40 @@
+"""Wasserstein distances."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torchdiff.errors import OptionError
+from torchdiff.metrics.base import Judge, Metric
+from torchdiff.registry import METRICS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from torchdiff.targets.base import Target
+
+
+@METRICS.register("sliced_w2")
+@dataclass(frozen=True)
+class SlicedW2(Metric):
+    """Sliced Wasserstein-2 distance, in units of the data.
+
+        sqrt(mean over directions d of W2(<d, samples>, <d, data>)^2)
+
+    directions: how many; in the plane at equal angles, else random ones, the same for every set.
+    Each distance on the line is exact, for sets of any two sizes. Biased upwards for few samples: see the floor.
+    Raises OptionError for fewer than one direction.
+    Source: Rabin et al. 2011, SSVM, eq. 6; Bonneel et al. 2015, J. Math. Imaging Vis. 51, 22.
+    """
+
+    directions: int = 128
+
+    def __post_init__(self) -> None:
+        if self.directions < 1:
+            raise OptionError(f"sliced_w2 needs one direction or more, got {self.directions}")
+
+    def prepare(self, real: Tensor, target: Target | None = None) -> Judge:
+        from torchdiff.metrics.lines import SlicedJudge
+
+        return SlicedJudge(self, real)
