@@ -351,6 +351,7 @@ def test_list_names_everything_with_options(capsys):
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     names = [*torchdiff.list_sdes(), *torchdiff.list_solvers(), *torchdiff.list_grids()]
+    names += [*torchdiff.list_targets(), *torchdiff.list_metrics()]
     for name in names:
         assert any(line.startswith(f"  {name} ") for line in lines)
     assert any(line.split()[:5] == ["ddim", "eta=0.0", "1", "1", "one-block"] for line in lines)

@@ -51,7 +51,8 @@ LAYERS = (
     ("simulation",),
     ("sampling", "storage", "formats", "zoo", "zoo.*"),
     ("pictures",),
-    ("testing", "testing.*", "targets.base", "targets.*", "targets", "metrics.base", "metrics.*", "metrics"),
+    ("testing", "testing.*", "targets", "targets.*"),
+    ("metrics", "metrics.*"),
     ("torchdiff",),  # the face: all but the registries is imported on first use
     ("doctor",),
     ("cli", "cli.*"),

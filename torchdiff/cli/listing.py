@@ -1,4 +1,4 @@
-"""List SDEs, solvers, grids, targets and metrics with their options. Plugins are listed from metadata, none is loaded."""
+"""List SDEs, solvers, grids, targets and metrics with their options. Plugins are listed from metadata; none is run."""
 
 from __future__ import annotations
 

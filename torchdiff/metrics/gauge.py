@@ -45,7 +45,8 @@ class Compared(NamedTuple):
     matter, pair by pair, so the difference is held against what it is where random pairs are exchanged; two solvers
     that are alike are ranked with a probability of 5 % at most, whatever metric and size (p is of this test). And that
     of pairs drawn with replacement: what is true of these samples alone is no rank.
-    Differences below 1 % of the floor's width are a tie too: two ways to round are no two qualities.
+    A tie too: both within the floor, for below what perfect samples score less is not better; and differences below
+    1 % of the floor's width, for two ways to round are no two qualities.
     """
 
     a: float
@@ -142,9 +143,10 @@ class Gauge:
         found = float(paired[0])
         half = max(float(swapped[math.ceil((1.0 - CHANCE) * (swaps + 1)) - 1]), Z * float(paired[1:].std()))
         p = (1 + int((swapped >= abs(found)).sum())) / (swaps + 1)
-        tie = abs(found) <= max(half, FINE * (self.floor[2] - self.floor[1]))
+        values = float(value_a[0]), float(value_b[0])
+        tie = max(values) <= self.floor[2] or abs(found) <= max(half, FINE * (self.floor[2] - self.floor[1]))
         better = None if tie else "b" if found > 0.0 else "a"
-        return Compared(float(value_a[0]), float(value_b[0]), found, found - half, found + half, p, better)
+        return Compared(*values, found, found - half, found + half, p, better)
 
     def _drawn(self) -> Tensor:
         """(1 + resamples, count): every row once, then draws with replacement."""

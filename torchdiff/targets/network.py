@@ -94,9 +94,9 @@ class ExactNetwork:
         guess = torch.where(near, x / along[0].masked_fill(~near, 1.0), torch.zeros_like(x))
         w, u = _substitute(factor, along), _substitute(factor, _less(blocks, along, guess))
         known = factor[0][0] == 0.0  # at t = 0 the first block has no noise
-        precision = sum(a * a for a in w)
+        precision = torch.stack(w).square().sum(0)
         blind = known | (precision == 0.0)
-        centre = guess + (sum(a * b for a, b in zip(w, u, strict=True)) / precision).masked_fill(blind, 0.0)
+        centre = guess + ((torch.stack(w) * torch.stack(u)).sum(0) / precision).masked_fill(blind, 0.0)
         noise = (precision**-0.5).masked_fill(known, 0.0).reshape(-1)
         x0 = self.target.denoise(centre, noise)
         score = -_substitute(factor, _less(blocks, along, x0))[-1] / last
