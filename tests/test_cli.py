@@ -351,6 +351,7 @@ def test_list_names_everything_with_options(capsys):
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     names = [*torchdiff.list_sdes(), *torchdiff.list_solvers(), *torchdiff.list_grids()]
+    names += [*torchdiff.list_targets(), *torchdiff.list_metrics()]
     for name in names:
         assert any(line.startswith(f"  {name} ") for line in lines)
     assert lines[lines.index(next(line for line in lines if line.startswith("  ddim "))) + 1].startswith(

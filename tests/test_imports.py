@@ -51,14 +51,15 @@ LAYERS = (
     ("simulation",),
     ("sampling", "storage", "formats", "zoo", "zoo.*"),
     ("pictures",),
-    ("testing", "testing.*"),
+    ("testing", "testing.*", "targets", "targets.*"),
+    ("metrics", "metrics.*"),
     ("torchdiff",),  # the face: all but the registries is imported on first use
     ("doctor",),
     ("cli", "cli.*"),
     ("__main__",),
 )
 # Within these, modules may import each other, in any order that has no circle.
-ROOMS = ("ops", "zoo", "testing", "cli", "conventions", "grids", "guidance")
+ROOMS = ("ops", "zoo", "testing", "cli", "conventions", "grids", "guidance", "targets", "metrics")
 # The solvers that are made of another one.
 SIDEWAYS = {("solvers.denoise", "solvers.euler_maruyama"), ("solvers.chain", "solvers.ddim")}
 

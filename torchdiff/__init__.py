@@ -10,10 +10,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from torchdiff.registry import GRIDS, SDES, SOLVERS
+from torchdiff.registry import GRIDS, METRICS, SDES, SOLVERS, TARGETS
 
 if TYPE_CHECKING:
-    from torchdiff import gaussian, noise, testing
+    from torchdiff import gaussian, metrics, noise, targets, testing
     from torchdiff.conventions import Convention, list_conventions, register_convention
     from torchdiff.denoiser import Denoiser
     from torchdiff.general import SDE
@@ -51,6 +51,8 @@ __version__ = "0.1.0"
 register_sde, get_sde, list_sdes = SDES.register, SDES.get, SDES.names
 register_solver, get_solver, list_solvers = SOLVERS.register, SOLVERS.get, SOLVERS.names
 register_grid, get_grid, list_grids = GRIDS.register, GRIDS.get, GRIDS.names
+register_target, get_target, list_targets = TARGETS.register, TARGETS.get, TARGETS.names
+register_metric, get_metric, list_metrics = METRICS.register, METRICS.get, METRICS.names
 
 # public name -> the module that has it; imported on first use, so that `torchdiff list` does not wait for torch
 _LAZY = {
@@ -74,7 +76,7 @@ _LAZY = {
     "torchdiff.solvers": ("AffineSolver", "Carry", "Chain", "Solver", "Span"),
 }
 _HOME = {name: module for module, names in _LAZY.items() for name in names}
-_MODULES = ("gaussian", "noise", "ops", "testing", "zoo")
+_MODULES = ("gaussian", "metrics", "noise", "ops", "targets", "testing", "zoo")
 
 
 def __getattr__(name: str) -> Any:
@@ -93,11 +95,12 @@ def __dir__() -> list[str]:
 
 __all__ = [  # noqa: RUF022  # by what they are for
     "sample", "Samples", "Sampler", "plan", "Plan", "wrap", "Denoiser", "Convention", "Latent", "noise", "gaussian",
-    "testing",
+    "testing", "targets", "metrics",
     "guide", "autoguide", "classifier_guide", "clip", "threshold",
     "simulate", "Paths", "SDE", "reverse", "langevin", "annealed_langevin", "Chains",
     "register_sde", "register_solver", "register_grid", "get_sde", "get_solver", "get_grid",
     "list_sdes", "list_solvers", "list_grids", "register_convention", "list_conventions",
+    "register_target", "get_target", "list_targets", "register_metric", "get_metric", "list_metrics",
     "Level", "LinearSDE", "ScalarSDE", "VP", "SubVP", "Cosine", "DiscreteVP", "VE", "EDM", "Flow", "CLD",
     "BetaSDE", "DriftSDE", "MarginalSDE", "MatrixSDE",
     "Solver", "AffineSolver", "Chain", "Carry", "Span",

@@ -24,8 +24,10 @@ from torchdiff.spec import NAME, parse_options
 
 if TYPE_CHECKING:
     from torchdiff.grids import Grid
+    from torchdiff.metrics.base import Metric
     from torchdiff.sde.base import LinearSDE
     from torchdiff.solvers.base import Solver
+    from torchdiff.targets.base import Target
 
 Class = TypeVar("Class", bound=type)
 Thing = TypeVar("Thing")
@@ -325,3 +327,9 @@ SOLVERS: Registry[Solver] = Registry(
     "solver", "torchdiff.solvers", ("torchdiff.solvers",), "torchdiff.solvers.base:Solver"
 )
 GRIDS: Registry[Grid] = Registry("grid", "torchdiff.grids", ("torchdiff.grids",), "torchdiff.grids:Grid")
+TARGETS: Registry[Target] = Registry(
+    "target", "torchdiff.targets", ("torchdiff.targets",), "torchdiff.targets.base:Target"
+)
+METRICS: Registry[Metric] = Registry(
+    "metric", "torchdiff.metrics", ("torchdiff.metrics",), "torchdiff.metrics.base:Metric"
+)

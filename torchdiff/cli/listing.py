@@ -1,4 +1,4 @@
-"""List SDEs, solvers and grids with their options. Plugins are listed from their metadata; none is loaded."""
+"""List SDEs, solvers, grids, targets and metrics with their options. Plugins are listed from metadata; none is run."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from torchdiff.cli import solver_lines
 from torchdiff.errors import TorchdiffError, UnknownNameError, shown
 from torchdiff.options import REQUIRED
-from torchdiff.registry import GRIDS, SDES, SOLVERS, Registry
+from torchdiff.registry import GRIDS, METRICS, SDES, SOLVERS, TARGETS, Registry
 
 if TYPE_CHECKING:
     from torchdiff.sde import LinearSDE
     from torchdiff.solvers import Solver
 
-KINDS = {"sdes": SDES, "solvers": SOLVERS, "grids": GRIDS}
+KINDS = {"sdes": SDES, "solvers": SOLVERS, "grids": GRIDS, "targets": TARGETS, "metrics": METRICS}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
         kinds = [args.kind]
     elif args.kind is not None:  # `torchdiff list 'dp*'`: a pattern for all kinds
         if args.pattern is not None:
-            raise UnknownNameError(f"expected sdes, solvers or grids, got {shown(args.kind)}")
+            raise UnknownNameError(f"expected {', '.join(KINDS)}, got {shown(args.kind)}")
         pattern = args.kind
     rows = {kind: [_row(KINDS[kind], name) for name in KINDS[kind].names(pattern)] for kind in kinds}
     if not any(rows.values()):
@@ -84,6 +84,6 @@ def _table(kind: str, rows: list[dict[str, Any]]) -> str:
         what = row["summary"] if row["source"] == "built-in" else f"{row['summary']} [{row['source']}]"
         lines.append([row["name"], options, what])
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    title = {"sdes": "SDEs", "solvers": "Solvers", "grids": "Grids"}[kind]
+    title = "SDEs" if kind == "sdes" else kind.capitalize()
     cells = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
     return "\n".join([title, *(f"  {line}" for line in cells)])

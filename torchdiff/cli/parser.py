@@ -66,8 +66,10 @@ def parser() -> Parser:
     sample.add_argument("--no-progress", action="store_true", help="no bar on a terminal")
     _finish(sample, sampling.run, "print what was done as JSON")
 
-    names = commands.add_parser("list", help="SDEs, solvers and grids", description=listing.__doc__)
-    names.add_argument("kind", nargs="?", metavar="sdes|solvers|grids", help="only these; all by default")
+    names = commands.add_parser("list", help="SDEs, solvers, grids, targets, metrics", description=listing.__doc__)
+    names.add_argument(
+        "kind", nargs="?", metavar="sdes|solvers|grids|targets|metrics", help="only these; all by default"
+    )
     names.add_argument("pattern", nargs="?", help="only names like 'dp*'")
     _finish(names, listing.run, "print a JSON list")
 
