@@ -33,6 +33,8 @@ SOURCES = (
     "program_cpu",
     "brownian_cpu",
     "brownian_levels",
+    "tensors_python",
+    "walk_python",
     "bindings",
 )
 
