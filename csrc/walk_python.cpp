@@ -82,15 +82,13 @@ Walk::~Walk() {
 }
 
 PyObject* Walk::times(size_t item) {
-  void* data = times_ != nullptr && is_forgotten(times_) ? clock_.address(times_) : nullptr;
-  if (data == nullptr) {
+  if (times_ == nullptr || !is_forgotten(times_) || clock_.address(times_) != clock_at_) {
     Py_CLEAR(times_);
     times_ = PyObject_CallOneArg(fresh_, prototype_);
     if (times_ == nullptr) return nullptr;
-    data = address_of(times_);
+    clock_at_ = address_of(times_);
   }
-  const int64_t batch = clock_.size();
-  wide_ ? fill<double>(data, batch, labels_.at(item)) : fill<float>(data, batch, labels_.at(item));
+  (wide_ ? fill<double> : fill<float>)(clock_at_, clock_.size(), labels_.at(item));
   Py_INCREF(times_);
   return times_;
 }

@@ -49,6 +49,7 @@ class Walk {
   std::shared_ptr<Program> program_;
   Plain state_, clock_;
   PyObject *prototype_, *times_, *fresh_;
+  void* clock_at_ = nullptr;  // where times_ was made
   std::vector<double> labels_;
   const bool wide_, rewrite_;
   std::unordered_map<PyObject*, void*> made_;  // rows of this walk, not held, and where they were made: memory may move
