@@ -238,7 +238,7 @@ def test_what_a_graph_saves_of_the_inputs_stays(which, sized):
 @pytest.mark.parametrize("which", [0, 1], ids=["x", "t"])
 @pytest.mark.parametrize("mark", ["attribute", "requires_grad", "weak reference"])
 def test_an_input_arrives_as_a_new_tensor(mark, which, sized):
-    """What a network hangs on an input is not there at the next call, and a weak reference does not come alive again."""
+    """What a network hangs on an input is not there at the next call; a weak reference never finds another one."""
     known = []
 
     def net(*inputs):

@@ -16,7 +16,7 @@ DTYPES = {torch.float16: 5, torch.float32: 6, torch.float64: 7, torch.bfloat16: 
 
 @pytest.fixture
 def walk(extension):
-    """Makes (step, move, rows, times) of one item: two rows of the state's first tensor and the output, which is kept."""
+    """Makes (step, move, rows, times) of one item: two rows of x and the output, which is kept."""
 
     def make(dtype=torch.float32, rewrite=True, fresh=torch.empty_like):
         table, wide = extension.Table(), dtype is torch.float64
