@@ -35,6 +35,7 @@ SOURCES = (
     "brownian_levels",
     "tensors_python",
     "walk_python",
+    "entries_python",
     "bindings",
 )
 

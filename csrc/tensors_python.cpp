@@ -147,6 +147,7 @@ void* Plain::address(PyObject* object) const {
   return says(torch_python().is_neg, object, Py_False) ? first_value(seen) : nullptr;
 }
 
+// Both counts: not every torch holds the Python object of a tensor that C++ holds, a saved one for instance.
 bool is_forgotten(PyObject* tensor) {
   return Py_REFCNT(tensor) == 1 && counts(torch_python().use_count, tensor, 1) && !has_attributes(tensor) &&
          !records(tensor) && counts(torch_python().weak_references, tensor, 0) && !is_storage_shared(tensor);

@@ -18,6 +18,7 @@ from torchdiff import run as runs
 from torchdiff.errors import NonFiniteError
 from torchdiff.inputs import Place
 from torchdiff.program import Program
+from torchdiff.registry import SOLVERS
 
 
 class Watching(TorchFunctionMode):
@@ -143,6 +144,8 @@ def test_plans_are_remembered_by_value_only(monkeypatch):
     assert [count(steps=None, times=iter([1.0, 0.5, 0.1])), count(steps=None, times=[1.0, 0.5, 0.1])] == [1, 0]
     assert [count(steps=None, sigmas=iter([9.0, 1.0, 0.1])), count(steps=None, sigmas=[9.0, 1.0, 0.1])] == [1, 0]
 
+    names = [name for name in SOLVERS if type(SOLVERS.get(name)).__module__.startswith("torchdiff.")]
+    assert [name for name in names if not remembered._by_value(SOLVERS.get(name))] == []
     assert [count(solver="dpmpp_2m"), count(solver="dpmpp_2m")] == [1, 0]  # a solver with a field that is False
 
     class Mine(torchdiff.VP):

@@ -29,7 +29,7 @@ class Stride(NamedTuple):
     others: tuple[int, ...]
     covers: bool
     spent: tuple[int, ...]
-    mark: tuple[int, Level | None]  # what a guard remembers of the call
+    mark: tuple[int, float | None]  # what a guard remembers of the call: the interval, and t
 
 
 def _strides(plan: Plan) -> list[Stride] | None:
@@ -46,8 +46,9 @@ def _strides(plan: Plan) -> list[Stride] | None:
         spent = {live[slot]: place for place, slot in enumerate(item.reads) if live[slot][0] >= 0}
         gone = tuple(place for tensor, place in spent.items() if tensor not in following)
         covers = bool(rows) and set(outputs) <= set(item.reads)
+        mark = (item.step, None if item.at is None else item.at.t)
         feed, reads, keep = picker(item.feed), picker(item.reads), picker(item.keep)
-        found.append(Stride(item, item.at, feed, reads, keep, others, covers, gone, (item.step, item.at)))
+        found.append(Stride(item, item.at, feed, reads, keep, others, covers, gone, mark))
         state = following
     return found
 
