@@ -29,7 +29,7 @@ class Guard:
         self.mode, self.prompt = mode, device.type == "cpu"
         self.quick = quick or (lambda x: False)  # True only if all is finite
         self.first = torch.full((batch,), NEVER, dtype=torch.int64, device=device)
-        # (interval, t, or one t a sample) of each call; whoever knows that outputs are finite enters theirs without a look
+        # (interval, t, or one t a sample) of each call; who knows that outputs are finite enters theirs without a look
         self.calls: list[tuple[int, Any]] = []
 
     def look(self, output: Tensor, level: Any, step: int) -> None:
