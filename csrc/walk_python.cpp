@@ -10,26 +10,51 @@ namespace {
 
 constexpr size_t kMostLive = 512;  // tensors of a state and outputs; a plan of 100 steps keeps some ten
 
-void forget(PyObject* const* tensors, size_t count) {
-  for (size_t i = 0; i < count; ++i) Py_DECREF(tensors[i]);
+struct Drop {
+  void operator()(PyObject* object) const { Py_DECREF(object); }
+};
+using Owned = std::unique_ptr<PyObject, Drop>;  // a reference
+
+Owned another(PyObject* object) {
+  Py_INCREF(object);
+  return Owned(object);
 }
+
+class Unlocked {  // the GIL
+ public:
+  explicit Unlocked(bool wanted) : thread_(wanted ? PyEval_SaveThread() : nullptr) {}
+  ~Unlocked() {
+    if (thread_ != nullptr) PyEval_RestoreThread(thread_);
+  }
+  Unlocked(const Unlocked&) = delete;
+  Unlocked& operator=(const Unlocked&) = delete;
+
+ private:
+  PyThreadState* const thread_;
+};
 
 template <typename T>
 void fill(void* data, int64_t count, double value) {
   std::fill_n(static_cast<T*>(data), count, static_cast<T>(value));
 }
 
-// Two new references as a pair; null ones are passed on.
-PyObject* pair(PyObject* first, PyObject* second) {
-  PyObject* both = first == nullptr || second == nullptr ? nullptr : PyTuple_New(2);
-  if (both == nullptr) {
-    Py_XDECREF(first);
-    Py_XDECREF(second);
-    return nullptr;
-  }
-  PyTuple_SET_ITEM(both, 0, first);
-  PyTuple_SET_ITEM(both, 1, second);
+PyObject* pair(Owned first, Owned second) {
+  PyObject* both = PyTuple_New(2);
+  if (both == nullptr) return nullptr;
+  PyTuple_SET_ITEM(both, 0, first.release());
+  PyTuple_SET_ITEM(both, 1, second.release());
   return both;
+}
+
+// All of them, rows first; null with an exception.
+PyObject* joined(Owned* rows, size_t height, PyObject* const* kept, size_t count) {
+  PyObject* all = PyTuple_New(static_cast<Py_ssize_t>(height + count));
+  if (all == nullptr) return nullptr;
+  for (size_t r = 0; r < height; ++r) PyTuple_SET_ITEM(all, static_cast<Py_ssize_t>(r), rows[r].release());
+  for (size_t k = 0; k < count; ++k) {
+    PyTuple_SET_ITEM(all, static_cast<Py_ssize_t>(height + k), another(kept[k]).release());
+  }
+  return all;
 }
 
 // The tensors of a state and the outputs after them, by slot.
@@ -91,44 +116,36 @@ PyObject* Walk::times(size_t item) {
   return times_;
 }
 
-Walk::Made Walk::make(size_t number, PyObject* const* inputs, void** addresses, bool over_spent, PyObject** into,
-                      bool* finite) {
+// A tuple of the rows and of what is kept, from the inputs and their addresses, which leave room for those of the rows.
+PyObject* Walk::make(size_t number, PyObject* const* inputs, void** addresses, bool over_spent,
+                     const std::vector<PyObject*>& kept, bool* finite) {
   const Table::Item& item = program_->item(number);
+  Owned rows[kMostRows];
   int done = 0;
-  if (over_spent) {
-    // first the memory of spent rows, whose lines are in the caches
-    for (const int place : item.slots.spent) {
-      if (done == item.rows) break;
-      const auto known = made_.find(inputs[place]);
-      if (known == made_.end() || known->second != addresses[place] || !is_forgotten(inputs[place])) continue;
-      addresses[item.inputs + done] = addresses[place];
-      into[done++] = inputs[place];
-    }
-    for (int r = 0; r < done; ++r) Py_INCREF(into[r]);
+  // first the memory of spent rows, whose lines are in the caches
+  for (size_t k = 0; over_spent && k < item.slots.spent.size() && done < item.rows; ++k) {
+    const int place = item.slots.spent[k];
+    const auto known = made_.find(inputs[place]);
+    if (known == made_.end() || known->second != addresses[place] || !is_forgotten(inputs[place])) continue;
+    addresses[item.inputs + done] = addresses[place];
+    rows[done++] = another(inputs[place]);
   }
   for (; done < item.rows; ++done) {
-    into[done] = PyObject_CallOneArg(fresh_, inputs[0]);
-    if (into[done] == nullptr) {
-      forget(into, static_cast<size_t>(done));
-      return Made::failed;
-    }
-    addresses[item.inputs + done] = address_of(into[done]);
-    made_[into[done]] = addresses[item.inputs + done];
+    rows[done].reset(PyObject_CallOneArg(fresh_, inputs[0]));
+    if (rows[done] == nullptr) return nullptr;
+    addresses[item.inputs + done] = address_of(rows[done].get());
+    made_[rows[done].get()] = addresses[item.inputs + done];
   }
-  if (program_->quick()) {
+  {
+    const Unlocked unlocked(!program_->quick());
     *finite = program_->run(number, addresses);
-  } else {
-    Py_BEGIN_ALLOW_THREADS;
-    *finite = program_->run(number, addresses);
-    Py_END_ALLOW_THREADS;
   }
-  return Made::yes;
+  return joined(rows, static_cast<size_t>(item.rows), kept.data(), kept.size());
 }
 
 // The state after an item; null without an exception where not all is plain and at places of its own.
 PyObject* Walk::moved(size_t number, PyObject* state, PyObject* const* outputs, size_t count, bool* finite) {
-  const Table::Item& item = program_->item(number);
-  const Table::Slots& slots = item.slots;
+  const Table::Slots& slots = program_->item(number).slots;
   const Live live{state, outputs};
   if (!PyTuple_Check(state) || !live.has(slots.reads, count) || !live.has(slots.others, 0) ||
       !live.has(slots.keep, count)) {
@@ -151,21 +168,9 @@ PyObject* Walk::moved(size_t number, PyObject* state, PyObject* const* outputs, 
       return nullptr;
     }
   }
-  PyObject* rows[kMostRows];
-  if (make(number, inputs, addresses, rewrite_, rows, finite) == Made::failed) return nullptr;
-  const auto height = static_cast<size_t>(item.rows);
-  PyObject* next = PyTuple_New(static_cast<Py_ssize_t>(height + slots.keep.size()));
-  if (next == nullptr) {
-    forget(rows, height);
-    return nullptr;
-  }
-  for (size_t r = 0; r < height; ++r) PyTuple_SET_ITEM(next, static_cast<Py_ssize_t>(r), rows[r]);
-  for (size_t k = 0; k < slots.keep.size(); ++k) {
-    PyObject* kept = live[slots.keep[k]];
-    Py_INCREF(kept);
-    PyTuple_SET_ITEM(next, static_cast<Py_ssize_t>(height + k), kept);
-  }
-  return next;
+  kept_.clear();
+  for (const int slot : slots.keep) kept_.push_back(live[slot]);
+  return make(number, inputs, addresses, rewrite_, kept_, finite);
 }
 
 PyObject* Walk::step(size_t number, PyObject* state, PyObject* network, PyObject* conditions) {
@@ -179,35 +184,23 @@ PyObject* Walk::step(size_t number, PyObject* state, PyObject* network, PyObject
   PyObject* arguments[kMostTensors + 2];  // the first place is for the callee
   for (size_t j = 0; j < count; ++j) arguments[1 + j] = live[feed[j]];
   int64_t before[kMostTensors], after[kMostTensors];
-  PyObject* lent = versions(arguments + 1, count, before) ? times(number) : nullptr;
-  if (lent == nullptr) return nullptr;
-  arguments[1 + count] = lent;
-  PyObject* output = PyObject_VectorcallDict(network, arguments + 1, (count + 1) | PY_VECTORCALL_ARGUMENTS_OFFSET,
-                                             conditions == Py_None ? nullptr : conditions);
-  Py_DECREF(lent);
-  if (output == nullptr) return nullptr;
-  if (!versions(arguments + 1, count, after)) {
-    Py_DECREF(output);
-    return nullptr;
+  if (!versions(arguments + 1, count, before)) return nullptr;
+  Owned output;
+  {
+    const Owned lent(times(number));
+    if (lent == nullptr) return nullptr;
+    arguments[1 + count] = lent.get();
+    output.reset(PyObject_VectorcallDict(network, arguments + 1, (count + 1) | PY_VECTORCALL_ARGUMENTS_OFFSET,
+                                         conditions == Py_None ? nullptr : conditions));
   }
-  if (!std::equal(before, before + count, after)) {
-    Py_DECREF(output);
-    Py_RETURN_NONE;
-  }
+  if (output == nullptr || !versions(arguments + 1, count, after)) return nullptr;
+  if (!std::equal(before, before + count, after)) Py_RETURN_NONE;
+  PyObject* const said = output.get();
   bool finite = false;
-  PyObject* next = moved(number, state, &output, 1, &finite);
-  if (next == nullptr) {
-    if (PyErr_Occurred() != nullptr) {
-      Py_DECREF(output);
-      return nullptr;
-    }
-    Py_INCREF(Py_None);
-    return pair(Py_None, output);
-  }
-  if (!finite) return pair(next, output);
-  Py_DECREF(output);
-  Py_INCREF(Py_True);
-  return pair(next, Py_True);
+  Owned next(moved(number, state, &said, 1, &finite));
+  if (next == nullptr && PyErr_Occurred() != nullptr) return nullptr;
+  if (next == nullptr) return pair(another(Py_None), std::move(output));
+  return pair(std::move(next), finite ? another(Py_True) : std::move(output));
 }
 
 PyObject* Walk::move(size_t number, PyObject* state, PyObject* outputs) {
@@ -216,9 +209,9 @@ PyObject* Walk::move(size_t number, PyObject* state, PyObject* outputs) {
     return nullptr;
   }
   bool finite = false;
-  PyObject* next =
-      moved(number, state, &PyTuple_GET_ITEM(outputs, 0), static_cast<size_t>(PyTuple_GET_SIZE(outputs)), &finite);
-  if (next != nullptr) return pair(next, PyBool_FromLong(finite ? 1 : 0));
+  Owned next(
+      moved(number, state, &PyTuple_GET_ITEM(outputs, 0), static_cast<size_t>(PyTuple_GET_SIZE(outputs)), &finite));
+  if (next != nullptr) return pair(std::move(next), another(finite ? Py_True : Py_False));
   if (PyErr_Occurred() != nullptr) return nullptr;
   Py_RETURN_NONE;
 }
@@ -236,18 +229,8 @@ PyObject* Walk::rows(size_t number, PyObject* tensors) {
     addresses[j] = state_.address(inputs[j]);
     if (addresses[j] == nullptr) Py_RETURN_NONE;
   }
-  PyObject* made[kMostRows];
   bool finite = false;
-  if (make(number, inputs, addresses, false, made, &finite) == Made::failed) return nullptr;
-  PyObject* all = PyTuple_New(item.rows);
-  for (int r = 0; r < item.rows; ++r) {
-    if (all == nullptr) {
-      Py_DECREF(made[r]);
-    } else {
-      PyTuple_SET_ITEM(all, r, made[r]);
-    }
-  }
-  return all;
+  return make(number, inputs, addresses, false, {}, &finite);
 }
 
 }  // namespace torchdiff

@@ -41,9 +41,8 @@ class Walk {
   PyObject* rows(size_t item, PyObject* tensors);
 
  private:
-  // Steals nothing. Rows go into `into`, of item.rows places, as new references; finite: whether all inputs are.
-  enum class Made { no, yes, failed };
-  Made make(size_t number, PyObject* const* inputs, void** addresses, bool over_spent, PyObject** into, bool* finite);
+  PyObject* make(size_t number, PyObject* const* inputs, void** addresses, bool over_spent,
+                 const std::vector<PyObject*>& kept, bool* finite);
   PyObject* moved(size_t number, PyObject* state, PyObject* const* outputs, size_t count, bool* finite);
 
   std::shared_ptr<Program> program_;
@@ -52,6 +51,7 @@ class Walk {
   void* clock_at_ = nullptr;  // where times_ was made
   std::vector<double> labels_;
   const bool wide_, rewrite_;
+  std::vector<PyObject*> kept_;                // of the item at hand, not held
   std::unordered_map<PyObject*, void*> made_;  // rows of this walk, not held, and where they were made: memory may move
 };
 
