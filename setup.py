@@ -33,6 +33,9 @@ SOURCES = (
     "program_cpu",
     "brownian_cpu",
     "brownian_levels",
+    "tensors_python",
+    "walk_python",
+    "entries_python",
     "bindings",
 )
 

@@ -83,7 +83,7 @@ def ours(solver: str, shape: tuple[int, ...], *, given: str = "steps") -> Run:
     def run(net, calls):
         length = {given: calls if given == "calls" else calls - 1}  # the last call denoises
         samples = torchdiff.sample(net, "vp", solver, **length, shape=shape, prediction="eps", seed=0)
-        assert samples.plan.calls == calls
+        assert samples.calls == calls
         return samples
 
     return run

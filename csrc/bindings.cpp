@@ -15,6 +15,7 @@
 #include "normal.h"
 #include "program.h"
 #include "simd_cpu.h"
+#include "walk_python.h"
 
 namespace py = pybind11;
 
@@ -163,16 +164,29 @@ py::array_t<double> block_squares(const py::array_t<T, py::array::c_style>& valu
   return sums;
 }
 
-bool run_program(Program& program, size_t item, const py::tuple& addresses) {
-  void* at[kMostTensors + kMostRows];
-  if (addresses.size() != program.width(item)) throw std::invalid_argument("Program.run: another number of addresses");
-  for (size_t j = 0; j < addresses.size(); ++j) {
-    at[j] = PyLong_AsVoidPtr(PyTuple_GET_ITEM(addresses.ptr(), static_cast<py::ssize_t>(j)));
+std::shared_ptr<Walk> make_walk(std::shared_ptr<Program> program, std::vector<int64_t> shape, int dtype,
+                                const py::object& times, bool wide, std::vector<double> labels, const py::object& fresh,
+                                bool rewrite) {
+  if (shape.empty()) throw std::invalid_argument("Walk: a state has the dimension of its samples at least");
+  return std::make_shared<Walk>(std::move(program), std::move(shape), dtype, times.ptr(), wide, std::move(labels),
+                                fresh.ptr(), rewrite);
+}
+
+py::object walk_entries(std::shared_ptr<Walk> walk) {
+  PyObject* made = entries(std::move(walk));
+  if (made == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(made);
+}
+
+void add_item(Table& table, std::vector<double> weights, int rows, std::vector<int64_t> draws, std::vector<int> feed,
+              std::vector<int> reads, std::vector<int> others, std::vector<int> keep, std::vector<int> spent) {
+  const int inputs = static_cast<int>(reads.size());
+  if (inputs > kMostTensors || rows > kMostRows || static_cast<int64_t>(draws.size()) > kMostDraws) {
+    throw std::invalid_argument("Table.add: an item reads " + std::to_string(inputs) + " tensors, writes " +
+                                std::to_string(rows) + ", draws " + std::to_string(draws.size()));
   }
-  if (PyErr_Occurred() != nullptr) throw py::error_already_set();
-  if (program.quick()) return program.run(item, at);
-  const py::gil_scoped_release unlocked;
-  return program.run(item, at);
+  table.add(std::move(weights), inputs, rows, std::move(draws),
+            {std::move(feed), std::move(reads), std::move(others), std::move(keep), std::move(spent)});
 }
 
 bool program_finite(const Program& program, uint64_t address) {
@@ -209,10 +223,16 @@ PYBIND11_MODULE(_C, m) {
         "returns the memory of freed outputs to the system; how many bytes that were");
   py::class_<Table, std::shared_ptr<Table>>(m, "Table", "The weights of a plan; see program.h")
       .def(py::init<>())
-      .def("add", &Table::add, py::arg("weights"), py::arg("inputs"), py::arg("rows"), py::arg("draws"));
-  py::class_<Program>(m, "Program", "The rows of a plan on contiguous CPU memory, by addresses; see program.h")
+      .def("add", &add_item, py::arg("weights"), py::arg("rows"), py::arg("draws"), py::arg("feed"), py::arg("reads"),
+           py::arg("others"), py::arg("keep"), py::arg("spent"));
+  py::class_<Program, std::shared_ptr<Program>>(
+      m, "Program", "The rows of a plan on contiguous CPU memory, by addresses; see program.h")
       .def(py::init<std::shared_ptr<Table>, int64_t, int64_t, int, std::vector<int64_t>, int64_t>(), py::arg("table"),
            py::arg("batch"), py::arg("event"), py::arg("dtype"), py::arg("seeds"), py::arg("first_index"))
-      .def("run", &run_program, py::arg("item"), py::arg("addresses"))
       .def("finite", &program_finite, py::arg("address"));
+  m.def("has_exchange", &has_exchange, "whether torch has DLPack's exchange functions, which a Walk needs");
+  py::class_<Walk, std::shared_ptr<Walk>>(m, "Walk", "The items of a plan on Python tensors; see walk_python.h")
+      .def(py::init(&make_walk), py::arg("program"), py::arg("shape"), py::arg("dtype"), py::arg("times"),
+           py::arg("wide"), py::arg("labels"), py::arg("fresh"), py::arg("rewrite"))
+      .def("entries", &walk_entries, "(step, move, rows, times)");
 }

@@ -15,15 +15,22 @@ namespace torchdiff {
 // The weights of a plan, whatever the tensors: made once and read by all programs of that plan.
 class Table {
  public:
+  // Slots of the tensors of the state, and after them of the network's outputs: what the network gets, what the rows
+  // read, the rest of the state, what is carried on, and which of `reads` are rows that nothing reads after this item.
+  struct Slots {
+    std::vector<int> feed, reads, others, keep, spent;
+  };
+
   struct Item {
     std::vector<double> weights;  // (rows, inputs + draws)
     std::vector<int64_t> draws;
     int inputs, rows;
     size_t kind;  // items of one kind have as many inputs, rows and draws
+    Slots slots;
   };
 
   // One more item. Its number is how many there were before.
-  void add(std::vector<double> weights, int inputs, int rows, std::vector<int64_t> draws);
+  void add(std::vector<double> weights, int inputs, int rows, std::vector<int64_t> draws, Slots slots);
 
   const Item& item(size_t number) const { return items_.at(number); }
   // An item of each kind, by its number.
@@ -40,11 +47,11 @@ class Program {
   Program(std::shared_ptr<const Table> table, int64_t batch, int64_t event, int dtype, std::vector<int64_t> seeds,
           int64_t first_index);
 
-  // How many addresses run() takes: inputs, then outputs.
-  size_t width(size_t item) const;
+  const Table::Item& item(size_t number) const { return table_->item(number); }
 
-  // Reads the inputs and writes the rows of an item; an output may be an input. Not for two threads at once. True if
-  // all inputs are finite; false may also mean that finite ones have an infinite sum.
+  // `addresses` of the inputs, then of the outputs. Reads the inputs and writes the rows of an item; an output may be
+  // an input. Not for two threads at once. True if all inputs are finite; false may also mean that finite ones have an
+  // infinite sum.
   bool run(size_t item, void* const* addresses);
 
   // Whether all of `batch * event` values are finite.

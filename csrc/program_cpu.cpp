@@ -25,14 +25,14 @@ bool finite_memory(const void* address, int64_t count) {
 
 }  // namespace
 
-void Table::add(std::vector<double> weights, int inputs, int rows, std::vector<int64_t> draws) {
+void Table::add(std::vector<double> weights, int inputs, int rows, std::vector<int64_t> draws, Slots slots) {
   size_t kind = 0;
   for (; kind < kinds_.size(); ++kind) {
     const Item& known = items_[kinds_[kind]];
     if (known.inputs == inputs && known.rows == rows && known.draws.size() == draws.size()) break;
   }
   if (kind == kinds_.size()) kinds_.push_back(items_.size());
-  items_.push_back({std::move(weights), std::move(draws), inputs, rows, kind});
+  items_.push_back({std::move(weights), std::move(draws), inputs, rows, kind, std::move(slots)});
 }
 
 Program::Program(std::shared_ptr<const Table> table, int64_t batch, int64_t event, int dtype,
@@ -58,10 +58,6 @@ Program::Program(std::shared_ptr<const Table> table, int64_t batch, int64_t even
     problem.layout.columns.assign(static_cast<size_t>(item.inputs + item.rows), Column{nullptr, dtype_, {1}, true});
     problems_.push_back(std::move(problem));
   }
-}
-
-size_t Program::width(size_t item) const {
-  return static_cast<size_t>(table_->item(item).inputs + table_->item(item).rows);
 }
 
 bool Program::run(size_t number, void* const* addresses) {

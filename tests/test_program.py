@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,8 +18,7 @@ from torchdiff import run as runs
 from torchdiff.errors import NonFiniteError
 from torchdiff.inputs import Place
 from torchdiff.program import Program
-from torchdiff.registry import SDES, SOLVERS
-from torchdiff.solvers.base import fitting
+from torchdiff.registry import SOLVERS
 
 
 class Watching(TorchFunctionMode):
@@ -33,14 +34,22 @@ def short(monkeypatch):
     if ops.backend().name != "extension":
         pytest.skip("compiled code only")
     taken = []
-    combine = Program.combine
+    walk = Program.walk
 
-    def counted(self, *arguments):
-        rows = combine(self, *arguments)
-        taken.append(rows is not None)
-        return rows
+    def counting(function):
+        def counted(*arguments):
+            made = function(*arguments)
+            # (state, ...) or rows; None, or None in the place of the state, where it is left to the op
+            taken.append(made is not None and made[0] is not None)
+            return made
 
-    monkeypatch.setattr(Program, "combine", counted)
+        return counted
+
+    def counted_walk(self, *arguments, **options):
+        step, move, rows, times = walk(self, *arguments, **options)
+        return counting(step), counting(move), counting(rows), times
+
+    monkeypatch.setattr(Program, "walk", counted_walk)
     return taken
 
 
@@ -135,6 +144,10 @@ def test_plans_are_remembered_by_value_only(monkeypatch):
     assert [count(steps=None, times=iter([1.0, 0.5, 0.1])), count(steps=None, times=[1.0, 0.5, 0.1])] == [1, 0]
     assert [count(steps=None, sigmas=iter([9.0, 1.0, 0.1])), count(steps=None, sigmas=[9.0, 1.0, 0.1])] == [1, 0]
 
+    names = [name for name in SOLVERS if type(SOLVERS.get(name)).__module__.startswith("torchdiff.")]
+    assert [name for name in names if not remembered._by_value(SOLVERS.get(name))] == []
+    assert [count(solver="dpmpp_2m"), count(solver="dpmpp_2m")] == [1, 0]  # a solver with a field that is False
+
     class Mine(torchdiff.VP):
         pass
 
@@ -144,27 +157,13 @@ def test_plans_are_remembered_by_value_only(monkeypatch):
         count(steps=True)
 
 
-@pytest.mark.parametrize("name", SOLVERS.names())
-def test_every_plan_of_ours_is_remembered(name):
-    """No option of a registered solver makes its second run plan again, not even one that is true or false."""
-    from torchdiff.remembered import planned
-
-    solver = SOLVERS.get(name)
-    sde = next((sde for sde in map(SDES.get, ("vp", "flow", "cld")) if name in fitting(sde)), None)
-    if sde is None:
-        pytest.skip("a corrector, which does not run alone")
-    options = dict.fromkeys(("calls", "times", "sigmas", "grid", "t_min", "t_max", "final"))
-    denoiser = torchdiff.wrap(None, prediction_for(sde))
-    first, again = (planned(sde, solver, denoiser, False, steps=3, noise="white", **options) for _ in range(2))
-    assert first is again
-
-
-@pytest.fixture
-def large(monkeypatch, short):
-    """Every state counts as large: rows go into kept memory, or over states that nobody holds."""
+@pytest.fixture(params=["small", "large"])
+def sized(request, monkeypatch, short):
+    """Rows in torch's memory, and rows of states that count as large, in kept memory."""
     from torchdiff import _C
 
-    monkeypatch.setattr(_C, "kept_least", 0)
+    if request.param == "large":
+        monkeypatch.setattr(_C, "kept_least", 0)
 
 
 @pytest.mark.parametrize(
@@ -172,24 +171,24 @@ def large(monkeypatch, short):
     [(*mover, torch.float32) for mover in MOVERS]
     + [(*mover, dtype) for dtype in (torch.float64, torch.bfloat16) for mover in MOVERS if mover[1] == "vp"],
 )
-def test_rows_over_states_have_the_same_bits(solver, sde, dtype, large, monkeypatch):
+def test_rows_over_states_have_the_same_bits(solver, sde, dtype, short, monkeypatch):
     """Whatever a solver keeps and reads again, no row is written over it, nor over the caller's x."""
     options = dict(steps=6, shape=(3, 35), seed=[1, 2, 3], prediction=prediction_for(sde), dtype=dtype)
     options["on_nonfinite"] = "ignore"
-    mine = torchdiff.sample(field, sde, solver, **options)
-    monkeypatch.undo()
+    mine, walk = torchdiff.sample(field, sde, solver, **options), Program.walk
+    monkeypatch.setattr(Program, "walk", lambda self, labels, rewrite: walk(self, labels, rewrite=False))
     theirs = torchdiff.sample(field, sde, solver, **options)
     for a, b in zip(mine.state, theirs.state, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
 
 
-def seen_by(keep, solver="ddim", **options):
-    """What `keep` makes of each input of a network, its place, and a copy of its values."""
+def seen_by(keep, solver="ddim", which=0, **options):
+    """What `keep` makes of each input of a network, x or t, its place, and a copy of its values."""
     seen = []
 
-    def net(x, t):
-        seen.append((keep(x), x.data_ptr(), x.clone()))
-        return torch.tanh(x)
+    def net(*inputs):
+        seen.append((keep(inputs[which]), inputs[which].data_ptr(), inputs[which].clone()))
+        return torch.tanh(inputs[0])
 
     torchdiff.sample(net, "vp", solver, steps=6, shape=(2, 3, 8), seed=1, prediction="eps", **options)
     return seen
@@ -206,10 +205,11 @@ KEEPERS = {
 }
 
 
+@pytest.mark.parametrize("which", [0, 1], ids=["x", "t"])
 @pytest.mark.parametrize("keeper", KEEPERS)
-def test_what_a_network_keeps_of_its_inputs_stays(keeper, large):
-    """The tensor, a view, its memory or a graph: while anything holds an input, no row is written there."""
-    seen = seen_by(KEEPERS[keeper])
+def test_what_a_network_keeps_of_its_inputs_stays(keeper, which, sized):
+    """The tensor, a view, its memory or a graph: while anything holds an input, nothing is written there."""
+    seen = seen_by(KEEPERS[keeper], which=which)
     assert len({place for _, place, _ in seen}) == len(seen)
     for kept, _, copy in seen:
         if keeper == "graph":
@@ -221,7 +221,67 @@ def test_what_a_network_keeps_of_its_inputs_stays(keeper, large):
             assert torch.equal(torch.as_tensor(kept), copy[1:] if keeper == "view" else copy)
 
 
-def test_shared_memory_stays_with_who_shared_it(large):
+@pytest.mark.parametrize("which", [0, 1], ids=["x", "t"])
+def test_what_a_graph_saves_of_the_inputs_stays(which, sized):
+    """A network that trains while it samples: its graph holds its inputs where no Python object does."""
+    weight, seen = torch.ones(2, 3, 8, requires_grad=True), []
+
+    def net(*inputs):
+        value = inputs[which] if which == 0 else inputs[which].view(-1, 1, 1)
+        with torch.enable_grad():
+            seen.append(((weight * value).sum(), value.clone()))
+        return torch.tanh(inputs[0])
+
+    torchdiff.sample(net, "vp", "ddim", steps=4, shape=(2, 3, 8), seed=1, prediction="eps")
+    for loss, value in seen:
+        (gradient,) = torch.autograd.grad(loss, weight)
+        assert torch.equal(gradient, value.expand(2, 3, 8))
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["x", "t"])
+@pytest.mark.parametrize("mark", ["attribute", "requires_grad", "weak reference"])
+def test_an_input_arrives_as_a_new_tensor(mark, which, sized):
+    """What a network hangs on an input is not there at the next call; a weak reference never finds another one."""
+    known = []
+
+    def net(*inputs):
+        given = inputs[which]
+        assert all(reference() is not given for reference in known)
+        assert not hasattr(given, "mark")
+        assert not given.requires_grad
+        if mark == "attribute":
+            given.mark = 1
+        elif mark == "requires_grad":
+            given.requires_grad_()
+        else:
+            known.append(weakref.ref(given))
+        return torch.tanh(inputs[0].detach())
+
+    mine = torchdiff.sample(net, "vp", "ddim", steps=6, shape=(2, 3), seed=1, prediction="eps")
+    other = torchdiff.sample(lambda x, t: torch.tanh(x), "vp", "ddim", steps=6, shape=(2, 3), seed=1, prediction="eps")
+    assert torch.equal(mine.x, other.x)
+
+
+@pytest.mark.parametrize("change", [lambda t: t.mul_(1000), lambda t: t.unsqueeze_(1), lambda t: t.share_memory_()])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_times_are_told_anew_at_each_call(change, dtype, short):
+    """The time of each level in float32 at least, whatever the network did to the tensor that it had before."""
+    times = []
+
+    def net(x, t):
+        times.append((t.clone(), t.is_contiguous(), t.is_shared(), t.data_ptr() % 64))
+        change(t)
+        return torch.tanh(x)
+
+    out = torchdiff.sample(net, "vp", "dpmpp_2m", steps=6, shape=(3, 5), seed=1, prediction="eps", dtype=dtype)
+    wide = torch.float64 if dtype is torch.float64 else torch.float32
+    wanted = [item.at.t for item in out.plan.items if item.at is not None]
+    for (t, contiguous, shared, offset), level in zip(times, wanted, strict=True):
+        assert torch.equal(t, torch.full((3,), level, dtype=wide))
+        assert (contiguous, shared, offset) == (True, False, 0)
+
+
+def test_shared_memory_stays_with_who_shared_it(sized):
     """An input that moved into shared memory, where another process may read, is not written over."""
     places = []
 
@@ -236,7 +296,7 @@ def test_shared_memory_stays_with_who_shared_it(large):
 
 
 @pytest.mark.parametrize(("solver", "most"), [("ddim", 2), ("ddpm", 2), ("dpmpp_2m", 2)])
-def test_a_state_that_nobody_holds_is_written_over(solver, most, large):
+def test_a_state_that_nobody_holds_is_written_over(solver, most, sized):
     """The states of a run lie in the start's memory and in one more; with a callback, or kept, each in its own."""
     assert len({place for _, place, _ in seen_by(lambda x: None, solver)}) <= most
     states = []
@@ -244,7 +304,7 @@ def test_a_state_that_nobody_holds_is_written_over(solver, most, large):
     assert len({place for _, place, _ in watched}) == len(watched)
 
 
-def test_the_caller_s_tensors_stay(large):
+def test_the_caller_s_tensors_stay(sized):
     """The start that was given and the buffer that a network returns each time keep their values."""
     start, buffer = torch.randn(2, 3), torch.randn(2, 3)
     copies = start.clone(), buffer.clone()
@@ -267,6 +327,33 @@ def test_programs_of_two_runs_do_not_meet(short):
         before = first.execute((x,), None)[0]
         second.execute((torch.ones(4, 7),), None)
         assert torch.equal(alone.execute((x,), None)[0], before)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("mine"), StopIteration(3), KeyError("k"), RuntimeError("r"), IndexError(1)]
+)
+def test_errors_of_the_network_pass(error, short):
+    """The very exception that the network raised, not wrapped in another one."""
+
+    def net(x, t):
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        torchdiff.sample(net, "vp", "ddim", steps=3, shape=(2, 3), seed=1, prediction="eps")
+    assert caught.value is error
+    assert error.__cause__ is None
+
+
+def test_runs_at_the_same_time_do_not_meet(short):
+    """Four threads on one remembered plan, each with a seed of its own, give what each gives alone."""
+
+    def run(seed):
+        return torchdiff.sample(field, "vp", "ddpm", steps=40, shape=(2, 3), seed=seed, prediction="eps").x
+
+    alone = [run(seed) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            assert all(map(torch.equal, pool.map(run, range(4)), alone))
 
 
 WATCH = """

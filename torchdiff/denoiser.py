@@ -150,19 +150,25 @@ class Denoiser:
         try:
             if not self.plain:
                 return self.calling(self.net, blocks, times, cond)
-            output = self.net(*blocks, times, **cond)
-            return output if hasattr(output, "new_full") else self.calling.found(output)
-        except IndexError as error:
-            if not cond:
-                raise
+            return self.found(self.net(*blocks, times, **cond))
+        except (IndexError, RuntimeError) as error:
+            self.blame(error, blocks[0], level, cond)
+            raise
+
+    def found(self, answer: Any) -> Any:
+        """The output in what the network returned."""
+        return answer if hasattr(answer, "new_full") else self.calling.found(answer)
+
+    def blame(self, error: Exception, x: Any, level: Level, cond: Mapping[str, Any] | None = None) -> None:
+        """Raises NetworkError from an error of the network, called with x, where it is known what it comes from."""
+        cond = self.cond if cond is None else cond
+        if isinstance(error, IndexError) and cond:
             raise NetworkError(
                 f"the network failed at t = {level.t:g}: {error}; its conditions are {_ranges(cond)}"
             ) from error
-        except RuntimeError as error:
-            given = self.calling.dtype or blocks[0].dtype
-            other = _other_dtype(self.net, given)
-            if other is None:
-                raise
+        given = self.calling.dtype or x.dtype
+        other = _other_dtype(self.net, given) if isinstance(error, RuntimeError) else None
+        if other is not None:
             raise NetworkError(
                 f"the network failed at t = {level.t:g}: its parameters are {other}, its input is {given}; "
                 f"wrap it with dtype={other}, which converts on the way"

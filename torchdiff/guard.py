@@ -29,7 +29,8 @@ class Guard:
         self.mode, self.prompt = mode, device.type == "cpu"
         self.quick = quick or (lambda x: False)  # True only if all is finite
         self.first = torch.full((batch,), NEVER, dtype=torch.int64, device=device)
-        self.calls: list[tuple[int, Any]] = []  # (interval, t, or one t a sample) of each call
+        # (interval, t, or one t a sample) of each call; who knows that outputs are finite enters theirs without a look
+        self.calls: list[tuple[int, Any]] = []
 
     def look(self, output: Tensor, level: Any, step: int) -> None:
         """level: a Level, or what has the times of the samples as its t."""
@@ -49,10 +50,6 @@ class Guard:
         self.first = torch.where(fine, self.first, self.first.clamp(max=call))
         if self.mode == "raise" and self.prompt and not bool(fine.all()):
             self._fail()
-
-    def passed(self, level: Any, step: int) -> None:
-        """A call whose outputs are known to be finite."""
-        self.calls.append((step, level.t))
 
     def finish(self, state: tuple[Tensor, ...]) -> Tensor:
         """(B,) bool: samples that are finite and always were. In the mode "raise", NonFiniteError if one is not."""

@@ -9,7 +9,9 @@ from typing import Any
 from torchdiff.denoiser import Denoiser
 from torchdiff.planner import request
 from torchdiff.plans import Plan
+from torchdiff.recent import Recent
 from torchdiff.registry import GRIDS, SDES, SOLVERS
+from torchdiff.steps import AffineStep
 
 KEPT = 16  # plans, some 2 KB a step each
 
@@ -43,10 +45,24 @@ def _plan(sde: Any, solver: Any, denoiser: Denoiser, watch: bool, options: tuple
     return request(sde, solver, denoiser, **dict(options)).trace(denoiser, watch=watch)
 
 
+def labels(plan: Plan, denoiser: Any) -> list[float]:
+    """What the network gets as t at each item of a plan, 0 where it is not called. Remembered as plans are."""
+    known, words = _labels(plan), None
+    if type(denoiser) is Denoiser and _by_value(denoiser.time) and _by_value(denoiser.convention):
+        words = (denoiser.time, denoiser.convention)
+    if words is None or words not in known:
+        called = [item.at if isinstance(item, AffineStep) else None for item in plan.items]
+        known[words] = [0.0 if level is None else denoiser.label(level) for level in called]
+    return known[words]
+
+
+_labels: Recent[dict[Any, list[float]]] = Recent(lambda plan: {})
+
+
 def _by_value(value: Any) -> bool:
     """Whether equal means the same for ever: plain numbers and strings, and tuples and dataclasses of ours of them.
 
-    Not True and False as words of their own: they equal 1 and 0, of which one counts steps and the other is refused.
+    Not True and False, which equal 1 and 0, but for the fields of a dataclass, which have checked them.
     """
     if value is None or type(value) in (str, int, float):
         return True
@@ -54,5 +70,5 @@ def _by_value(value: Any) -> bool:
         return all(map(_by_value, value))
     if not dataclasses.is_dataclass(value) or type(value).__module__.partition(".")[0] != "torchdiff":
         return False
-    fields = (getattr(value, field.name) for field in dataclasses.fields(value))
-    return all(type(field) is bool or _by_value(field) for field in fields)  # a field was looked at when it was made
+    fields = [getattr(value, field.name) for field in dataclasses.fields(value)]
+    return all(type(field) is bool or _by_value(field) for field in fields)

@@ -22,10 +22,12 @@ from torchdiff.guard import Guard
 from torchdiff.inputs import Place, prior
 from torchdiff.plans import Plan
 from torchdiff.program import Program, program
+from torchdiff.remembered import labels
 from torchdiff.sde.base import Level
 from torchdiff.solvers.base import Noise
 from torchdiff.steps import AffineStep, OpaqueStep
-from torchdiff.strides import strides, walk
+from torchdiff.strides import strides
+from torchdiff.walk import walk
 
 
 class Run:
@@ -64,12 +66,13 @@ class Run:
 
     def execute(self, start: tuple[Tensor, ...], after: Callable[..., None] | None) -> tuple[Tensor, ...]:
         """The blocks of the answer, in memory that nobody else holds."""
-        if type(self.denoiser).__call__ is Denoiser.__call__:
-            self.times = _times(self.plan, self.denoiser, start[0])
+        told = labels(self.plan, self.denoiser) if type(self.denoiser).__call__ is Denoiser.__call__ else None
         items = strides(self.plan) if self.program else None
         if self.program and items is not None:
-            state = walk(self, self.program, items, tuple(start), after)
+            state = walk(self, self.program, items, told, tuple(start), after)
         else:
+            if told is not None:
+                self.times = _times(self.plan, told, start[0])
             state = execute(self.plan, start, self.network, self.combine, self.opaque, after)
         last = self.plan.items[-1]
         ours = len(last.weights) if isinstance(last, AffineStep) else 0  # rows; the rest is there by reference
@@ -108,17 +111,11 @@ class Run:
         else:
             outputs = self.denoiser.ask(inputs, level, times, seen.levels)
         if versions != _versions(inputs):
-            raise _wrote(level)
+            raise self.wrote(level)
         return outputs
 
-    def heard(self, inputs: Sequence[Tensor], level: Level, times: Tensor | None) -> Any:
-        """What the network says, not looked at by its denoiser. Raises NetworkError if it writes into its input."""
-        versions = _versions(inputs)
-        self.calls += 1
-        output = self.denoiser.called(inputs, level, times)
-        if versions != _versions(inputs):
-            raise _wrote(level)
-        return output
+    def wrote(self, level: Level) -> NetworkError:
+        return NetworkError(f"the network wrote into its input at t = {level.t:g}; let it work on x.clone()")
 
     def taken(
         self,
@@ -153,7 +150,7 @@ class Run:
     def combine(self, index: int, step: AffineStep, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
         made = self.program.combine(index, tensors) if self.program else None
         if made is not None:
-            return made[0]
+            return made
         weights, draws = self.tables[index]
         return ops.affine(tensors, weights, self.seeds, self.first_index, draws)
 
@@ -202,10 +199,6 @@ class Run:
             )
 
 
-def _wrote(level: Level) -> NetworkError:
-    return NetworkError(f"the network wrote into its input at t = {level.t:g}; let it work on x.clone()")
-
-
 def _versions(inputs: Sequence[Tensor]) -> list[int]:
     """How often each was written to; tensors of inference mode do not count."""
     try:
@@ -214,10 +207,11 @@ def _versions(inputs: Sequence[Tensor]) -> list[int]:
         return [x._version for x in inputs if not x.is_inference()]
 
 
-def _times(plan: Plan, denoiser: Denoiser, x: Tensor) -> Iterator[Tensor]:
-    """What the network gets as t at each call of an affine item, (B,)."""
+def _times(plan: Plan, told: list[float], x: Tensor) -> Iterator[Tensor]:
+    """What the network gets as t at each call of an affine item, (B,); told: one number an item."""
     like = clock(x)
-    labels = [denoiser.label(item.at) for item in plan.items if isinstance(item, AffineStep) and item.at is not None]
+    calls = zip(plan.items, told, strict=True)
+    labels = [label for item, label in calls if isinstance(item, AffineStep) and item.at is not None]
     batch = like.shape[0]
     width = -(-batch // 16) * 16  # rows that start at 64 bytes, as compiled networks want their inputs
     if len(labels) * width > 1 << 20:  # beside a batch of this size a tensor a call costs nothing

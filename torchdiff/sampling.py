@@ -145,7 +145,7 @@ def sample(
             if callback is not None:
                 callback(step, plan.grid[step + 1], pack(blocks))
 
-        with bar(plan.calls, progress) as run.tick:
+        with bar(plan.calls if progress else None, progress) as run.tick:
             state = run.execute(first, after if trajectory or callback is not None else None)
         finite = run.guard.finish(state)
         samples = state[0]
