@@ -7,6 +7,7 @@ import functools
 import pytest
 from instances import SOLVER_SPECS, fits
 
+import torchdiff
 from torchdiff import get_sde, get_solver
 from torchdiff.denoiser import Denoiser
 from torchdiff.errors import IncompatibleError
@@ -73,8 +74,19 @@ def test_weights_are_finite_on_every_grid(solver):
 @pytest.mark.slow
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_weights_are_finite_at_any_number_of_steps(solver):
-    """1 to 50 steps of every grid on every case."""
-    for grid in GRID_SPECS:
-        for case in range(len(CASES)):
+    """1 to 50 steps of every grid on every case, and 1000 of one."""
+    for case in range(len(CASES)):
+        for grid in GRID_SPECS:
             for steps in range(1, 51):
                 check(solver, grid, case, steps)
+        assert check(solver, "uniform", case, 1000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("solver", [spec for spec in SOLVER_SPECS if get_solver(spec).affine and fits(spec, "cld")])
+def test_weights_are_finite_at_any_number_of_steps_on_blocks(solver):
+    """1 to 50 steps and 1000 of the grids that blocks have, from t_max to t_min and to the data."""
+    for grid in ("uniform", "quadratic", "beta"):
+        for steps in (*range(1, 51), 1000):
+            plan = torchdiff.plan("cld", solver, grid=grid, steps=steps, prediction="score")
+            assert plan.grid[-1].t == 0.0

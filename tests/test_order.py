@@ -7,7 +7,7 @@ import math
 
 import pytest
 import solver_table
-from instances import HOMES, MOVERS
+from instances import HOMES, MOVERS, SOLVER_SPECS, fits
 
 import torchdiff
 from torchdiff import gaussian, get_sde, get_solver
@@ -34,6 +34,28 @@ def test_weak_order_on_gaussian_data(solver, sde):
     assert findings
     for finding in findings:
         assert finding[3] == (OK if get_solver(solver).calls is not None else SKIPPED), finding
+
+
+ABROAD = [
+    (solver, sde)
+    for sde in ("ve", "sub_vp", "ddpm")
+    for solver in SOLVER_SPECS
+    if (solver, sde) not in CONSISTENT and get_solver(solver).weak_order is not None and get_solver(solver).calls
+    and fits(solver, sde)
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("solver", "sde"), ABROAD)
+def test_weak_order_on_other_processes(solver, sde):
+    """The same where instances.py does not send a solver, because its formula goes through log-SNR and ratio alone.
+
+    deis on VE from the middle only: from sigma = 50 its start's error of second order is below that of third order
+    until the map differs by 1e-10, where it is read no more (slopes 3.0, 2.8, 1.88, and of the covariance on to 1.98).
+    """
+    findings = measured(solver, sde)[0][(solver, sde) == ("deis", "ve") :]
+    assert findings
+    assert {finding[3] for finding in findings} == {OK}, findings
 
 
 @pytest.mark.parametrize("solver", sorted({solver for solver, _ in CONSISTENT}))

@@ -40,8 +40,12 @@ def counted(sampler):
     return torch.compile(sampler, backend=counter, fullgraph=True), counter
 
 
-@pytest.mark.parametrize(("solver", "sde"), AFFINE)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+# a Sampler sees the structure of a plan, and that is the solver's: bfloat16, which rounds outputs too, on one process
+@pytest.mark.parametrize(
+    ("solver", "sde", "dtype"),
+    [(*pair, torch.float32) for pair in AFFINE]
+    + [(solver, sde, torch.bfloat16) for solver, sde in AFFINE if sde in ("vp", "cld")],
+)
 def test_sampler_gives_what_sample_gives(solver, sde, dtype):
     """Bit for bit, from the prior and from a given x, with one seed and with one for each sample."""
     sampler = Sampler(field, planned(solver, sde), shape=SHAPE, dtype=dtype)

@@ -34,11 +34,12 @@ TRACED = (
 
 @dataclass(frozen=True)
 class Bench:
-    """A solver that goes from level to level, the parts of it that are looked at, and a process."""
+    """A solver that goes from level to level, the parts of it that are looked at, a process, and the longest run."""
 
     solver: Solver
     count: int  # of its parts, from the first: those of the solver that is checked
     sde: LinearSDE
+    finest: int = COUNTS[-1]
 
     @property
     def case(self) -> str:
@@ -133,9 +134,13 @@ def memory(bench: Bench) -> Iterator[Found]:
 
 
 def finite(bench: Bench) -> Iterator[Found]:
-    """Every weight of a plan is finite, or every sample of a solver on tensors, at 1 to 50 steps and at 1000."""
+    """Every weight of a plan is finite, or every sample of a solver on tensors, at 1 to 50 steps and at 1000.
+
+    At those of them that are no more than `finest`.
+    """
     affine = all(part.affine for part in bench.solver.parts())
     counts = COUNTS if bench.solver.calls is not None else AT_LARGE
+    counts = [count for count in counts if count <= max(bench.finest, counts[0])]
     for steps in counts:
         try:
             bad = _bad(bench, steps, affine)

@@ -33,7 +33,8 @@ def check_solver(
 
     solver: an object, its class, or a registered name with options. A corrector is run before "ddim".
     sdes:   processes to run it on: vp, sub_vp, ve, flow and cld by default, those that it accepts.
-    finest: steps of the finest grid on which the order is measured; fewer are quicker, and blur it.
+    finest: steps of the finest grid on which the order is measured, and of the longest plan that is looked at; fewer
+            are quicker, and blur the order.
     Returns a Report: `assert report`, str(report) for the table. About 10 s for an AffineSolver on one-block processes.
     Raises UnknownNameError, OptionError or PluginError for what names no solver or process.
     """
@@ -54,7 +55,7 @@ def _laws(solver: Solver, sdes: Sequence[LinearSDE], finest: int) -> Laws:
     def each(law: Callable[[Bench], Iterable[Found]]) -> Callable[[], Iterable[Found]]:
         def run() -> Iterator[Found]:
             for sde in fitting():
-                bench = Bench(moving, count, sde)
+                bench = Bench(moving, count, sde, finest)
                 yield from caught(lambda bench=bench: law(bench), bench.case)
 
         return run
