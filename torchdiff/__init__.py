@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from torchdiff.registry import GRIDS, SDES, SOLVERS
 
 if TYPE_CHECKING:
-    from torchdiff import gaussian, noise, testing
+    from torchdiff import gaussian, noise, spectra, testing, tune
+    from torchdiff.analysis import Analysis, analyze
     from torchdiff.conventions import Convention, list_conventions, register_convention
     from torchdiff.denoiser import Denoiser
     from torchdiff.general import SDE
@@ -57,6 +58,7 @@ _LAZY = {
     "torchdiff.sampling": ("sample", "Samples"),
     "torchdiff.sampler": ("Sampler",),
     "torchdiff.planner": ("plan",),
+    "torchdiff.analysis": ("analyze", "Analysis"),
     "torchdiff.plans": ("Plan",),
     "torchdiff.sde": (
         *("CLD", "EDM", "VE", "VP", "BetaSDE", "Cosine", "DiscreteVP", "DriftSDE", "Flow", "Level", "LinearSDE"),
@@ -74,7 +76,7 @@ _LAZY = {
     "torchdiff.solvers": ("AffineSolver", "Carry", "Chain", "Solver", "Span"),
 }
 _HOME = {name: module for module, names in _LAZY.items() for name in names}
-_MODULES = ("gaussian", "noise", "ops", "testing", "zoo")
+_MODULES = ("gaussian", "noise", "ops", "spectra", "testing", "tune", "zoo")
 
 
 def __getattr__(name: str) -> Any:
@@ -93,7 +95,7 @@ def __dir__() -> list[str]:
 
 __all__ = [  # noqa: RUF022  # by what they are for
     "sample", "Samples", "Sampler", "plan", "Plan", "wrap", "Denoiser", "Convention", "Latent", "noise", "gaussian",
-    "testing",
+    "testing", "analyze", "Analysis", "spectra", "tune",
     "guide", "autoguide", "classifier_guide", "clip", "threshold",
     "simulate", "Paths", "SDE", "reverse", "langevin", "annealed_langevin", "Chains",
     "register_sde", "register_solver", "register_grid", "get_sde", "get_solver", "get_grid",
