@@ -171,11 +171,12 @@ def _read(path: str) -> dict[str, Any]:
     import numpy as np
 
     try:
-        if path.endswith(".npy"):
-            found = {"x": np.load(path, allow_pickle=False)}
-        elif path.endswith(".npz"):
-            with np.load(path, allow_pickle=False) as file:
-                found = {name: file[name] for name in file.files if name in ("x", "spectrum", "mean")}
+        if path.endswith((".npy", ".npz")):
+            with open(path, "rb") as file:  # np.load of a torn file leaves its own open
+                loaded = np.load(file, allow_pickle=False)
+                single = isinstance(loaded, np.ndarray)
+                names = {"x", "spectrum", "mean"} & set(() if single else loaded.files)
+                found = {"x": loaded} if single else {name: loaded[name] for name in names}
         elif path.endswith(".safetensors"):
             from safetensors import safe_open
 

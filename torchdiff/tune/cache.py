@@ -62,7 +62,7 @@ def read(key: dict[str, Any], build: Callable[..., Any]) -> Any:
     path = place(key)
     try:
         text = path.read_text("utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, UnicodeDecodeError) as error:
         return _broken(path, f"{type(error).__name__}: {error}")

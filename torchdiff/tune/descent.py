@@ -10,8 +10,8 @@ from torchdiff.errors import TorchdiffError
 from torchdiff.gaussian.laws import Array
 
 NUDGE = 1e-6  # of a number near 1: half of the digits of a float64, as a forward difference wants
-ROUNDS, TRIES = 40, 10
-SETTLED = 1e-4  # a round that gains less than this part of the sum of squares is the last
+ROUNDS, TRIES = 60, 10
+SETTLED = 1e-5  # a round that gains less than this part of the sum of squares is the last
 
 
 def descend(residuals: Callable[[Array], Array], start: Array, floor: float) -> tuple[Array, float]:
