@@ -39,9 +39,10 @@ LAYERS = (
     ("record", "execute"),
     ("trace",),
     ("gaussian", "gaussian.*"),
-    ("spectra",),
+    ("spectra", "spectra.*"),
     ("tune.cache", "tune.coordinate", "tune.descent", "tune.objective", "tune.search"),
     ("planner",),
+    ("analysis_text", "tune.front_text"),
     ("analysis", "tune", "tune.*"),
     ("remembered",),
     ("fitness",),
@@ -62,7 +63,7 @@ LAYERS = (
     ("__main__",),
 )
 # Within these, modules may import each other, in any order that has no circle.
-ROOMS = ("ops", "zoo", "testing", "cli", "conventions", "grids", "guidance", "gaussian", "tune")
+ROOMS = ("ops", "zoo", "testing", "cli", "conventions", "grids", "guidance", "gaussian", "spectra", "tune")
 # The solvers that are made of another one.
 SIDEWAYS = {("solvers.denoise", "solvers.euler_maruyama"), ("solvers.chain", "solvers.ddim")}
 
@@ -176,7 +177,7 @@ def test_imports_for_types_are_free():
 # these stand in the same layers as what works on floats, and work on arrays
 WITH_TORCH = (
     *("ops", "ops.*", "noise", "draws", "guard", "adaptive", "general", "jacobians", "interop.torchsde"),
-    *("gaussian", "gaussian.*", "spectra", "tune.*"),
+    *("gaussian", "gaussian.*", "spectra", "spectra.*", "tune.*"),
     *("calling", "energy", "latent", "areas", "interop.torchsde_steps"),
 )
 # processes given by a user's functions, and quantiles: SciPy is loaded when they are first asked for a number; and the

@@ -19,6 +19,7 @@ from torchdiff.sde.base import LinearSDE
 from torchdiff.solvers.base import check_fit
 from torchdiff.spectra import Spectrum
 from torchdiff.spectra import spectrum as spectrum_of
+from torchdiff.tune.front_text import table
 from torchdiff.tune.objective import Objective
 
 CALLS = (5, 8, 10, 20)
@@ -63,7 +64,7 @@ class Tuned:
     left_out: dict[str, str]
 
     def __str__(self) -> str:
-        return _table(self)
+        return table(self)
 
     def to_json(self) -> str:
         lists = {name: [one._asdict() for one in getattr(self, name)] for name in ("front", "candidates")}
@@ -211,44 +212,3 @@ def _plan(sde: LinearSDE, solver: str, grid: Any, calls: int, ends: dict[str, An
     denoiser = Denoiser(None, likely(sde, sde.t_max if ends["t_max"] is None else ends["t_max"]))
     wish = request(sde, solver, denoiser, steps=None, calls=calls, times=None, grid=grid, **ends)
     return wish.trace(denoiser, watch=True)
-
-
-def _table(found: Tuned) -> str:
-    lines = [("calls", "solver", "grid", "steps", "error", "W2/size", "")]
-    for asked in sorted({one.asked for one in found.candidates}):
-        same = [one for one in found.candidates if one.asked == asked]
-        fixed = next((one for one in same if not one.grid.startswith("optimal")), None)
-        for one in [*same[:3], *([fixed] if fixed is not None and fixed not in same[:3] else [])]:
-            mark = "front" if one in found.front else "best fixed grid" if one is fixed else ""
-            numbers = (str(one.steps), f"{one.error:.4f}", f"{one.w2:.4f}")
-            lines.append((str(one.calls), one.solver, one.grid, *numbers, mark))
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    sides = (str.rjust, str.ljust, str.ljust, str.rjust, str.rjust, str.rjust, str.ljust)
-    body = [
-        "  ".join(side(cell, width) for side, cell, width in zip(sides, line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
-    title = (
-        f"{len(found.candidates)} ways from noise to data on {SDES.label(found.sde)}, measured exactly on Gaussian "
-        f"data; the three best for as many calls"
-    )
-    why = [f"left out, {why}: {', '.join(names)}" for why, names in _reasons(found.left_out).items()]
-    best = found.best
-    take = (
-        f"take {best.solver} on grid {best.grid} with {best.steps} steps, {best.calls} network calls: "
-        f"error {best.error:.4f}"
-    )
-    return "\n".join([title, "", body[0], "-" * max(map(len, body)), *body[1:], "", NOTE, *why, "", take])
-
-
-def _reasons(left_out: dict[str, str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for name, why in left_out.items():
-        found.setdefault(why, []).append(name)
-    return found
-
-
-NOTE = (
-    "error: what the steps add to the error of the standard deviation, relative to the data and without cancelling,\n"
-    "on the spectrum and a family around it; W2/size: on the spectrum's Gaussian itself, where steps may cancel."
-)
