@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from torchdiff.errors import OptionError
 
@@ -22,6 +23,7 @@ def run(args: argparse.Namespace) -> int:
     found = recommend(
         args.sde, solvers=args.solvers or SOLVERS_TRIED, grids=args.grids, calls=args.calls, spectrum=args.spectrum,
         quality=args.quality, budget=args.budget, t_max=args.t_max, t_min=args.t_min, final=args.final,
+        progress=sys.stderr.isatty(),
     )  # fmt: skip
     print(found.to_json() if args.json else found)
     if args.export is not None:

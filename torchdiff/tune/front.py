@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from tqdm.auto import tqdm
+
 from torchdiff import gaussian
 from torchdiff.denoiser import Denoiser
 from torchdiff.errors import IncompatibleError, OptionError, TorchdiffError, shown
@@ -84,6 +86,7 @@ def recommend(
     t_max: float | None = None,
     t_min: float | None = None,
     final: str | None = None,
+    progress: bool = False,
 ) -> Tuned:
     """The best way from noise to data on a process, by exact errors on Gaussian data of a spectrum.
 
@@ -91,7 +94,7 @@ def recommend(
     said so. grids: specs; by default every registered grid, and "optimal" for solvers that come within a factor of 2 of
     the best with a fixed one. calls: the numbers of network calls to look at.
     quality: the fewest calls whose error is at most this; budget: the least error of at most so many calls. At most one
-    of them; without, the budget is the largest of `calls`.
+    of them; without, the budget is the largest of `calls`. progress: a bar that counts solvers at a number of calls.
     Raises OptionError for both, for no solver that can be measured and for a quality that none reaches.
     """
     sde, data = SDES.get(sde), spectrum_of(spectrum)
@@ -105,13 +108,16 @@ def recommend(
     fixed = _listed("grids", grids) if grids is not None else _fixed()
     ends = {"t_max": t_max, "t_min": t_min, "final": final}
     found: list[Candidate] = []
-    for count in counts:
-        here = _measured(sde, tried, fixed, count, data, ends, left_out)
-        if grids is None and here:
-            least = min(one.error for one in here)
-            worth = sorted({one.solver for one in here if one.error <= WORTH * least})
-            here += _measured(sde, worth, [Optimal(spectrum)], count, data, ends, left_out)
-        found += sorted(here, key=lambda one: (one.error, one.calls, one.solver, one.grid))
+    with tqdm(total=len(counts) * len(tried), unit="solver", leave=False, disable=not progress) as meter:
+        measure = _Measure(sde, data, ends, left_out, meter)
+        for count in counts:
+            here = measure(tried, fixed, count)
+            if grids is None and here:
+                least = min(one.error for one in here)
+                worth = sorted({one.solver for one in here if one.error <= WORTH * least})
+                meter.total += len(worth)
+                here += measure(worth, [Optimal(spectrum)], count)
+            found += sorted(here, key=lambda one: (one.error, one.calls, one.solver, one.grid))
     if not found:
         raise OptionError(
             f"no solver of {', '.join(solvers)} can be measured on {sde!r} with {', '.join(map(str, counts))} calls: "
@@ -179,33 +185,38 @@ def _solvers(sde: LinearSDE, patterns: Sequence[str]) -> tuple[list[str], dict[s
     return fitting, left_out
 
 
-def _measured(
-    sde: LinearSDE,
-    solvers: Sequence[str],
-    grids: Sequence[Any],
-    calls: int,
-    data: Spectrum,
-    ends: dict[str, Any],
-    left_out: dict[str, str],
-) -> list[Candidate]:
-    """Every solver on every grid that has times for it."""
-    objective, found = Objective("steps", data), []
-    size = math.sqrt(float(data.variance.sum())) or 1.0
-    for spec in solvers:
-        for grid in grids:
-            try:
-                made = _plan(sde, spec, grid, calls, ends)
-            except TorchdiffError as error:  # a grid without that coordinate, too few calls for one step
-                if len(grids) == 1:
-                    left_out[f"{spec} on {GRIDS.label(GRIDS.get(grid))}"] = str(error)
-                continue
-            error = math.sqrt(len(made.grid) - 1) * objective.value(made)
-            w2 = gaussian.w2(made, *data) / size
-            if math.isfinite(error) and math.isfinite(w2):
-                times = tuple(level.t for level in made.grid[: made.steps + 1])
-                label = GRIDS.label(GRIDS.get(grid))
-                found.append(Candidate(spec, label, made.steps, calls, made.calls or 0, error, w2, times))
-    return found
+@dataclass
+class _Measure:
+    """Every solver on every grid that has times for it, at a number of calls."""
+
+    sde: LinearSDE
+    data: Spectrum
+    ends: dict[str, Any]
+    left_out: dict[str, str]
+    meter: tqdm
+
+    def __post_init__(self) -> None:
+        self.objective = Objective("steps", self.data)
+        self.size = math.sqrt(float(self.data.variance.sum())) or 1.0
+
+    def __call__(self, solvers: Sequence[str], grids: Sequence[Any], calls: int) -> list[Candidate]:
+        found = []
+        for spec in solvers:
+            for grid in grids:
+                try:
+                    made = _plan(self.sde, spec, grid, calls, self.ends)
+                except TorchdiffError as error:  # a grid without that coordinate, too few calls for one step
+                    if len(grids) == 1:
+                        self.left_out[f"{spec} on {GRIDS.label(GRIDS.get(grid))}"] = str(error)
+                    continue
+                error = math.sqrt(len(made.grid) - 1) * self.objective.value(made)
+                w2 = gaussian.w2(made, *self.data) / self.size
+                if math.isfinite(error) and math.isfinite(w2):
+                    times = tuple(level.t for level in made.grid[: made.steps + 1])
+                    label = GRIDS.label(GRIDS.get(grid))
+                    found.append(Candidate(spec, label, made.steps, calls, made.calls or 0, error, w2, times))
+            self.meter.update()
+        return found
 
 
 def _plan(sde: LinearSDE, solver: str, grid: Any, calls: int, ends: dict[str, Any]) -> Plan:
