@@ -19,7 +19,11 @@ from torchdiff.grids.ays import TABLES
 from torchdiff.registry import GRIDS, SDES
 from torchdiff.sde import CLD, EDM, VE, VP, DiscreteVP, Flow, ScalarSDE
 
-OURS = [name for name in GRIDS.names() if type(GRIDS.get(name)).__module__.startswith("torchdiff.")]
+OURS = [
+    name
+    for name in GRIDS.names()
+    if type(GRIDS.get(name)).__module__.startswith("torchdiff.") and name != "optimal"  # computed for a solver
+]
 VARIANTS = (
     *("karras:rho=3.0", "polyexponential:rho=2.0", "beta:alpha=1.5,beta=0.4", "laplace:mu=-1.0,beta=0.3"),
     *("shift:shift=0.5", "resolution_shift:tokens=1024", "linear_quadratic:threshold=0.11,linear_steps=1"),

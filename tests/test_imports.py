@@ -17,7 +17,7 @@ ROOT = Path(torchdiff.__file__).parent
 # name is its __init__; a pattern serves all that no other pattern names in full.
 LAYERS = (
     ("_C", "errors", "blocks", "form", "counters", "limits", "progress", "recent"),
-    ("spec", "amounts", "ticks", "clocks"),
+    ("spec", "amounts", "ticks", "clocks", "storage"),
     ("options", "plugins", "interop.torchsde_methods"),
     ("registry", "sde.base", "ops", "ops.*", "energy"),
     ("calling", "levy"),
@@ -38,7 +38,12 @@ LAYERS = (
     ("plans",),
     ("record", "execute"),
     ("trace",),
-    ("planner", "gaussian"),
+    ("gaussian", "gaussian.*"),
+    ("spectra", "spectra.*"),
+    ("tune.cache", "tune.coordinate", "tune.descent", "tune.objective", "tune.search"),
+    ("planner",),
+    ("analysis_text", "tune.front_text"),
+    ("analysis", "tune", "tune.*"),
     ("remembered",),
     ("fitness",),
     ("inputs", "wrapping"),
@@ -50,7 +55,7 @@ LAYERS = (
     ("brownian", "wiener", "equations"),
     ("reversal", "schemes"),
     ("simulation",),
-    ("sampling", "storage", "formats", "zoo", "zoo.*"),
+    ("sampling", "formats", "zoo", "zoo.*"),
     ("pictures",),
     ("testing", "testing.*", "targets", "targets.*"),
     ("metrics", "metrics.*"),
@@ -60,7 +65,10 @@ LAYERS = (
     ("__main__",),
 )
 # Within these, modules may import each other, in any order that has no circle.
-ROOMS = ("ops", "zoo", "testing", "cli", "conventions", "grids", "guidance", "targets", "metrics")
+ROOMS = (
+    *("ops", "zoo", "testing", "cli", "conventions", "grids", "guidance", "targets", "metrics", "gaussian", "spectra"),
+    *("tune",),
+)
 # The solvers that are made of another one.
 SIDEWAYS = {("solvers.denoise", "solvers.euler_maruyama"), ("solvers.chain", "solvers.ddim")}
 
@@ -173,7 +181,8 @@ def test_imports_for_types_are_free():
 
 # these stand in the same layers as what works on floats, and work on arrays
 WITH_TORCH = (
-    *("ops", "ops.*", "noise", "draws", "guard", "adaptive", "gaussian", "general", "jacobians", "interop.torchsde"),
+    *("ops", "ops.*", "noise", "draws", "guard", "adaptive", "general", "jacobians", "interop.torchsde"),
+    *("gaussian", "gaussian.*", "spectra", "spectra.*", "tune.*"),
     *("calling", "energy", "latent", "areas", "interop.torchsde_steps"),
 )
 # processes given by a user's functions, and quantiles: SciPy is loaded when they are first asked for a number; and the

@@ -11,7 +11,7 @@ from torchdiff.amounts import count
 from torchdiff.conventions import CONVENTIONS
 from torchdiff.denoiser import Denoiser
 from torchdiff.errors import IncompatibleError, OptionError
-from torchdiff.grids import Grid, default_grid, times_of
+from torchdiff.grids import Grid, Optimal, Uniform, default_grid, times_of
 from torchdiff.plans import Plan
 from torchdiff.registry import GRIDS, SDES, SOLVERS
 from torchdiff.sde.base import Level, LinearSDE, ScalarSDE
@@ -57,7 +57,8 @@ def plan(
     (on "flow" give times: its t is the sigma of flow models). One of the four. A last 0 of sigmas is the data: the run
     ends with the denoising step from the value before it, as it does by default without the 0.
     grid: "log_snr" where it is finite at both ends, else "uniform". t_max, t_min: its ends, by default the grid's own,
-    which are the SDE's for all but "leading", "trailing" and "linspace".
+    which are the SDE's for all but "leading", "trailing" and "linspace". "optimal" is computed for the solver on
+    Gaussian data, which takes seconds once, "optimal:spectrum=digits" on data of another spectrum.
     denoiser or prediction: what the network predicts; by default "eps", "flow" where alpha is 0 at the start, and
     "score" for block SDEs.
     final: "denoise" adds a last interval from t_min to the data, with one more call (the default where the grid ends
@@ -78,7 +79,7 @@ def plan(
         raise OptionError(f"the denoiser predicts {denoiser.prediction!r}, prediction = {prediction!r} says otherwise")
     sde = SDES.get(sde)
     if denoiser is None:
-        denoiser = Denoiser(None, prediction or _likely(sde, sde.t_max if t_max is None else t_max))
+        denoiser = Denoiser(None, prediction or likely(sde, sde.t_max if t_max is None else t_max))
     wish = request(
         sde,
         solver,
@@ -141,17 +142,25 @@ def request(
     else:
         chosen = GRIDS.get(grid)
 
+    # an optimal grid is computed for a number of steps: as long as that is looked for, any grid of these ends will do
+    plain = Uniform() if isinstance(chosen, Optimal) else chosen
+
     def of(count: int) -> Request:
-        return _finish(sde, solver, _check_times(sde, chosen.times(sde, count, high, low)), final)._replace(noise=noise)
+        return _finish(sde, solver, _check_times(sde, plain.times(sde, count, high, low)), final)._replace(noise=noise)
+
+    def placed(wish: Request, count: int) -> Request:
+        return _optimal(chosen, wish, count, final) if isinstance(chosen, Optimal) else wish
 
     if steps is not None:
-        return of(count("steps", steps))
+        steps = count("steps", steps)
+        return placed(of(steps), steps)
     if solver.adaptive:
         raise OptionError(
             f"{solver!r} calls the network as often as its tolerances ask for: calls = {calls!r} cannot be promised; "
             f"give steps or times"
         )
-    return _within(of, denoiser, count("calls", calls))
+    wish, steps = _within(of, denoiser, count("calls", calls))
+    return placed(wish, steps)
 
 
 def _finish(sde: LinearSDE, solver: Solver, times: tuple[float, ...], final: str | None) -> Request:
@@ -177,12 +186,26 @@ def _finish(sde: LinearSDE, solver: Solver, times: tuple[float, ...], final: str
     return Request(sde, solver, (*levels, end), denoiser_for(sde))
 
 
+def _optimal(grid: Optimal, wish: Request, steps: int, final: str | None) -> Request:
+    """The wish with the optimal times between its ends. What the network predicts changes nothing but rounding."""
+    from torchdiff.tune.search import optimal  # arrays: loaded when they are asked for
+
+    sde, solver, high, low = wish.sde, wish.solver, wish.grid[0].t, wish.grid[steps].t
+    denoiser = Denoiser(None, likely(sde, high))
+
+    def make(times: tuple[float, ...]) -> Plan:
+        return _finish(sde, solver, times, final).trace(denoiser, watch=True)
+
+    found = optimal(grid, sde, solver, steps, high, low, wish.final is not None, make)
+    return _finish(sde, solver, found.times, final)._replace(noise=wish.noise)
+
+
 def _deterministic(sde: LinearSDE) -> list[str]:
     return [name for name in fitting(sde) if SOLVERS.get(name).deterministic]
 
 
-def _within(of: Any, denoiser: Denoiser, calls: int) -> Request:
-    """The most steps that cost at most `calls` network calls."""
+def _within(of: Any, denoiser: Denoiser, calls: int) -> tuple[Request, int]:
+    """The wish with the most steps that cost at most `calls` network calls, and how many these are."""
 
     def cost(count: int) -> int:
         cost = of(count).trace(denoiser).calls
@@ -195,7 +218,7 @@ def _within(of: Any, denoiser: Denoiser, calls: int) -> Request:
     while beyond - fits > 1:
         middle = (fits + beyond) // 2
         fits, beyond = (middle, beyond) if cost(middle) <= calls else (fits, middle)
-    return of(fits)
+    return of(fits), fits
 
 
 def _number(name: str, value: Any) -> float:
@@ -221,7 +244,7 @@ def _check_times(sde: LinearSDE, times: Iterable[float]) -> tuple[float, ...]:
     return values
 
 
-def _likely(sde: LinearSDE, t: float) -> str:
+def likely(sde: LinearSDE, t: float) -> str:
     if not isinstance(sde, ScalarSDE):
         return "score"
     return "flow" if sde.level(t).alpha == 0.0 else "eps"

@@ -70,5 +70,7 @@ def _by_value(value: Any) -> bool:
         return all(map(_by_value, value))
     if not dataclasses.is_dataclass(value) or type(value).__module__.partition(".")[0] != "torchdiff":
         return False
+    if not getattr(value, "by_value", True):  # it names a file
+        return False
     fields = [getattr(value, field.name) for field in dataclasses.fields(value)]
     return all(type(field) is bool or _by_value(field) for field in fields)

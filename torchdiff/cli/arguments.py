@@ -48,6 +48,40 @@ def numbers(text: str) -> list[float]:
     return [number(part) for part in text.split(",")]
 
 
+def counts(text: str) -> list[int]:
+    """Numbers of steps or calls between commas."""
+    return [whole(1, MOST_STEPS)(part) for part in text.split(",")]
+
+
+def above_zero(text: str) -> float:
+    """A finite number above zero."""
+    if (value := number(text)) > 0.0:
+        return value
+    raise ArgumentTypeError(f"expected a number above 0, got {shown(text)}")
+
+
+def specs(text: str) -> list[str]:
+    """Names with options between commas; a comma inside of parentheses, or before another option, ends none.
+
+    "ddim:eta=0.5,dpmpp_2m" are two, "unipc:order=3,variant=bh1" is one: option=value goes on the name before it.
+    """
+    found: list[str] = []
+    depth, piece = 0, ""
+    for letter in text + ",":
+        if letter == "," and depth == 0:
+            option = found and "=" in piece and ":" not in piece.partition("=")[0] and ":" in found[-1]
+            if not piece.strip():
+                raise ArgumentTypeError(f"expected names between commas, got {shown(text)}")
+            found[-1:] = [f"{found[-1]},{piece}"] if option else [*found[-1:], piece.strip()]
+            piece = ""
+            continue
+        depth += (letter == "(") - (letter == ")")
+        piece += letter
+    if piece.strip(","):
+        raise ArgumentTypeError(f"unbalanced parentheses in {shown(text)}")
+    return found
+
+
 def shape(text: str) -> tuple[int, ...]:
     """Sizes between commas, the batch first."""
     sizes = tuple(whole(0, INT64 - 1)(part) for part in text.split(","))

@@ -5,7 +5,19 @@ from __future__ import annotations
 import argparse
 from typing import NoReturn
 
-from torchdiff.cli import arguments, checking, doctor, guiding, listing, planning, plugins, sampling, simulating
+from torchdiff.cli import (
+    analyzing,
+    arguments,
+    checking,
+    doctor,
+    guiding,
+    listing,
+    planning,
+    plugins,
+    sampling,
+    simulating,
+    tuning,
+)
 from torchdiff.errors import OptionError
 
 
@@ -79,6 +91,9 @@ def parser() -> Parser:
     _add_plan(plan)
     _finish(plan, planning.run, "print the plan as JSON (torchdiff.Plan.from_json reads it)")
 
+    _add_analyze(commands)
+    _add_tune(commands)
+
     laws = commands.add_parser("check", help="measure an SDE or a solver", description=checking.__doc__)
     laws.add_argument("target", help="a name with options, or package.module:attribute")
     laws.add_argument("--kind", choices=("sde", "solver"), help="which of the two, where a name is both")
@@ -106,6 +121,54 @@ def _add_plugins(parser: argparse.ArgumentParser) -> None:
     new.add_argument("--folder", help="where to, default torchdiff-NAME; it may exist if it is empty")
     _finish(new, plugins.new, "print what was written as JSON")
     _finish(parser, plugins.run, "print a JSON list")
+
+
+def _add_analyze(commands) -> None:
+    analyze = commands.add_parser(
+        "analyze", help="the exact error of a solver against steps", description=analyzing.__doc__
+    )
+    analyze.add_argument("sde")
+    analyze.add_argument("solver")
+    length = analyze.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=arguments.counts, metavar="N,N,...", help="default 5,10,20,50")
+    length.add_argument("--calls", type=arguments.counts, metavar="N,N,...", help="network calls in the place of steps")
+    analyze.add_argument("--grid", help="spacing of the times: log_snr, karras:rho=7, optimal, ...")
+    _add_data(analyze)
+    _finish(analyze, analyzing.run, "print all numbers as JSON, those of each eigenvalue too")
+
+
+def _add_tune(commands) -> None:
+    tune = commands.add_parser("tune", help="which solver, which grid, how many steps", description=tuning.__doc__)
+    tune.add_argument("sde")
+    tune.add_argument(
+        "--solvers", type=arguments.specs, metavar="S,S,...", help="names with options, or patterns like 'dpmpp_*'"
+    )
+    tune.add_argument(
+        "--grids", type=arguments.specs, metavar="G,G,...", help="all of them by default, optimal where it is worth it"
+    )
+    tune.add_argument("--calls", type=arguments.counts, default=[5, 8, 10, 20], metavar="N,N,...", help="5,8,10,20")
+    aim = tune.add_mutually_exclusive_group()
+    aim.add_argument("--quality", type=arguments.above_zero, help="the fewest calls with an error of at most this")
+    aim.add_argument("--budget", type=arguments.whole(1, arguments.MOST_STEPS), help="at most so many calls")
+    _add_data(tune)
+    tune.add_argument("--export", metavar="FILE", help="write the times of the recommendation, .json or .txt")
+    tune.add_argument(
+        "--as", dest="numbers", choices=("times", "sigmas"), help="what --export writes: times, or sigma / alpha"
+    )
+    _finish(tune, tuning.run, "print the front and all candidates as JSON")
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    """The flags of what is exact: the data's spectrum and the ends."""
+    parser.add_argument(
+        "--spectrum",
+        default="power",
+        help="of the Gaussian data: power:exponent=1.2,count=256 (default), digits, or a file of data: .npy, .npz or "
+        ".safetensors with x, of images also dct:file=(...)",
+    )
+    parser.add_argument("--t-min", type=arguments.number, help="where the grid ends, by default the SDE's")
+    parser.add_argument("--t-max", type=arguments.number, help="where it starts")
+    parser.add_argument("--final", help="denoise: end with a step to the data (default); t_min: end at t_min")
 
 
 def _add_simulate(commands) -> None:
@@ -168,7 +231,8 @@ def _finish(parser: argparse.ArgumentParser, run, json_help: str) -> None:
 def _no_command(args: argparse.Namespace) -> int:
     if not args.version:
         raise OptionError(
-            "choose a command: sample, list, plan, simulate, check, plugins or doctor; see torchdiff --help"
+            "choose a command: sample, list, plan, analyze, tune, simulate, check, plugins or doctor; "
+            "see torchdiff --help"
         )
     from torchdiff import __version__
 
