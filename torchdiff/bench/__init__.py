@@ -1,0 +1,12 @@
+"""Steps against quality: solvers on one network, the same noise, counted calls, every number beside its floor.
+
+cells = torchdiff.bench.run("digits", quick=True, out="out/bench")
+print(torchdiff.bench.table(cells))
+torchdiff.bench.plot(cells, "out/bench"); torchdiff.bench.report(cells, "out/bench/report.html")
+"""
+
+from torchdiff.bench.cells import Cells
+from torchdiff.bench.running import load, run
+from torchdiff.bench.tables import table
+
+__all__ = ["Cells", "load", "run", "table"]
