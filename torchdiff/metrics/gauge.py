@@ -63,7 +63,8 @@ class Gauge:
 
     metric: a name with options, or a Metric. real: a target or its name, a tensor (N, *event) of data, or None where
     the metric brings its own. seed: of the real rows, the draws with replacement, the swaps; all is deterministic.
-    For a target the reference is 5000 real rows, or as many as samples; of data, what a random draw of `count` leaves.
+    A target is compared with by 5000 real rows, as many as samples if that is more, all if it is a finite set; data by
+    what a random draw of `count` leaves, at most so many.
     Raises OptionError, IncompatibleError naming what does not fit.
     """
 
@@ -93,7 +94,8 @@ class Gauge:
     def judge(self) -> Judge:
         """What scores samples: judge(x) is the bare number."""
         if self.target is not None:
-            return self.metric.prepare(self.target.sample(self.size, seed=REAL_SEED + self.seed), self.target)
+            draw = self.target.sample if type(self.metric).equal else self.target.reference
+            return self.metric.prepare(draw(self.size, REAL_SEED + self.seed), self.target)
         return self._split(0)[0]
 
     def _split(self, number: int) -> tuple[Judge, Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torchdiff.metrics.base import Judge
 
 if TYPE_CHECKING:
+    from torchdiff.metrics.marginals import KS
     from torchdiff.metrics.transport import SlicedW2
 
 DIRECTIONS_SEED = 0x51CED
@@ -76,4 +77,34 @@ class SlicedJudge(Judge):
         line, order = seen
         mean, rest = self._strata(int(counts[0].sum()))
         found = [((line.gather(1, copies(order, row)) - mean).square().mean(1) + rest).mean().sqrt() for row in counts]
+        return torch.stack(found)
+
+
+class KSJudge(Judge):
+    """Sorts the coordinates of a set once; the suprema are at points of either set."""
+
+    def __init__(self, metric: KS, real: Tensor) -> None:
+        self.metric, self.event = metric, tuple(real.shape[1:])
+        self.real = real.reshape(len(real), -1).T.contiguous().sort(dim=1).values
+
+    def see(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The order of each coordinate; how many real points lie below and up to each; how many samples up to it."""
+        line, order = x.reshape(len(x), -1).T.contiguous().sort(dim=1)
+        below, upto = (torch.searchsorted(self.real, line, right=right) for right in (False, True))
+        ties = torch.searchsorted(line, line, right=True)
+        return order, below, upto, ties
+
+    def scores(self, seen: tuple[Tensor, Tensor, Tensor, Tensor], counts: Tensor) -> Tensor:
+        order, below, upto, ties = seen
+        n, m = int(counts[0].sum()), self.real.shape[1]
+        # P(sample <= c) at and just below each sample: between two samples only that of the data moves, monotonely
+        found = []
+        for row in counts:
+            passed = torch.cat([row.new_zeros(len(order), 1), row[order].cumsum(1)], dim=1)
+            at = passed.gather(1, ties)
+            first = torch.searchsorted(ties, ties, right=False)
+            before = passed.gather(1, first)
+            high = (at.double() / n - upto.double() / m).abs().amax()
+            low = (before.double() / n - below.double() / m).abs().amax()
+            found.append(torch.maximum(high, low))
         return torch.stack(found)

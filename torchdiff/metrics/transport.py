@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from torchdiff.errors import OptionError
 from torchdiff.metrics.base import Judge, Metric
@@ -38,3 +38,26 @@ class SlicedW2(Metric):
         from torchdiff.metrics.lines import SlicedJudge
 
         return SlicedJudge(self, real)
+
+
+@METRICS.register("w2")
+@dataclass(frozen=True)
+class W2(Metric):
+    """Wasserstein-2 distance of the two sets of points, exact, in units of the data.
+
+        sqrt(min over pairings p of mean |sample_i - data_p(i)|^2)
+
+    The optimal pairing by SciPy, so the sets are of one size, 2000 at most: 0.1 s for 1000 points in the plane, 0.6 s
+    for 2000, some 90 times for a value with its interval and floor and 300 times for a comparison. In more than a few
+    dimensions the floor is most of it: it falls as n^(-1/D).
+    """
+
+    most: ClassVar[int] = 2000
+    equal: ClassVar[bool] = True
+    swaps: ClassVar[int] = 99
+    resamples: ClassVar[int] = 50
+
+    def prepare(self, real: Tensor, target: Target | None = None) -> Judge:
+        from torchdiff.metrics.assignment import W2Judge
+
+        return W2Judge(self, real)

@@ -57,6 +57,10 @@ class Target(ABC):
             raise OptionError(f"count is a whole number of samples, got {shown(count)}")
         return self.draw(int(count), seed, inputs.index(first_index)).reshape(count, *self.shape)
 
+    def reference(self, count: int, seed: int = 0) -> Tensor:
+        """(M, *shape) float64 rows to compare samples with: `count` samples, or all points of a finite set."""
+        return self.sample(count, seed)
+
     def denoise(self, y: Tensor, sigma: Tensor | float) -> Tensor:
         """E[x0 | x0 + sigma eps = y]: the exact denoiser.
 

@@ -71,7 +71,7 @@ class Components(NamedTuple):
     def posterior_mean(self, y: Tensor, sigma: Tensor) -> Tensor:
         here = self.to(y.device)
         if here.spread is not None:
-            return cloud.posterior_mean(y, sigma, here.means, here.weights.log(), here.spread)
+            return cloud.Cloud.of(here.means, here.weights, here.spread).posterior_mean(y, sigma)
         size = max(1, cloud.ROWS // (8 * here.means.numel()))
         pairs = zip(y.split(size), sigma.split(size), strict=True)
         parts = [here._posterior_mean(rows, noise) for rows, noise in pairs]
@@ -107,6 +107,17 @@ class Components(NamedTuple):
         else:
             inner = torch.einsum("k,kde,ke,kfe->df", self.weights, self.axes, self.variances, self.axes)
         return mean, inner + (away * self.weights[:, None]).T @ away
+
+
+def placed(dim: int, modes: int, spread: float, decay: float, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights, means and covariances of target "gmm"."""
+    weights = torch.linspace(1.0, 2.0, modes, dtype=torch.float64)
+    means = math.sqrt(1.0 - spread * spread) * cloud.normals(modes, dim, seed, 0, call=2)
+    axes, upper = torch.linalg.qr(cloud.normals(modes, dim * dim, seed, 0, call=3).view(modes, dim, dim))
+    axes = axes * upper.diagonal(dim1=1, dim2=2).sign()[:, None, :]  # the factor that is unique, on any machine
+    falling = torch.arange(1, dim + 1, dtype=torch.float64) ** -decay
+    variances = spread * spread * falling / falling.mean()
+    return weights, means, axes * variances @ axes.mT
 
 
 def _shapes(means: Tensor) -> list[tuple[int, ...]]:

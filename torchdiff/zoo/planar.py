@@ -11,23 +11,26 @@ from torch import Tensor
 from torchdiff.errors import UnknownNameError, shown
 from torchdiff.noise import USER, draw_number, normal
 
+NOISE = {"swiss_roll": 0.03, "moons": 0.06, "rings": 0.05}  # standard deviation of the points around their curve
+FIRST = {"swiss_roll": 1.0, "moons": 0.5, "rings": 2.0 / 3.0}  # the part of the points on the first of two branches
+
 
 def swiss_roll(u: Tensor, z: Tensor) -> Tensor:
     """A spiral of one and a half turns."""
     angle = 1.5 * math.pi * (1.0 + 2.0 * u[:, :1])
-    return torch.cat([angle * angle.cos(), angle * angle.sin()], dim=1) / 7.5 + 0.03 * z
+    return torch.cat([angle * angle.cos(), angle * angle.sin()], dim=1) / 7.5 + NOISE["swiss_roll"] * z
 
 
 def moons(u: Tensor, z: Tensor) -> Tensor:
     """Two half circles that interlock."""
-    angle, side = math.pi * u[:, :1], torch.where(u[:, 1:] < 0.5, 1.0, -1.0)
-    return 1.1 * torch.cat([angle.cos() - 0.5 * side, side * (angle.sin() - 0.25)], dim=1) + 0.06 * z
+    angle, side = math.pi * u[:, :1], torch.where(u[:, 1:] < FIRST["moons"], 1.0, -1.0)
+    return 1.1 * torch.cat([angle.cos() - 0.5 * side, side * (angle.sin() - 0.25)], dim=1) + NOISE["moons"] * z
 
 
 def rings(u: Tensor, z: Tensor) -> Tensor:
     """Two circles around one centre."""
-    angle, radius = 2.0 * math.pi * u[:, :1], torch.where(u[:, 1:] < 2.0 / 3.0, 1.6, 0.7)
-    return torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1) + 0.05 * z
+    angle, radius = 2.0 * math.pi * u[:, :1], torch.where(u[:, 1:] < FIRST["rings"], 1.6, 0.7)
+    return torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1) + NOISE["rings"] * z
 
 
 def pinwheel(u: Tensor, z: Tensor) -> Tensor:

@@ -1,0 +1,99 @@
+"""Samples sorted into modes, and into real and not."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from torchdiff.errors import OptionError
+from torchdiff.metrics.base import Judge
+from torchdiff.metrics.seen import IMAGE, seen
+from torchdiff.metrics.tables import median_distance
+
+if TYPE_CHECKING:
+    from torchdiff.metrics.classes import C2ST, Modes
+
+FOLDS = 5
+RIDGE = 1e-3  # of a feature's mean square
+FEATURES_SEED = 0xFEA7
+
+
+class ModesJudge(Judge):
+    def __init__(self, metric: Modes, target: Any) -> None:
+        self.metric, self.event, self.target = metric, target.shape, target
+        self.weights = target.mode_weights()
+
+    def counts(self, x: Tensor) -> Tensor:
+        """(K,) int64: the samples in each mode."""
+        return self.see(self.checked(x)).sum(0).long()
+
+    def dropped(self, x: Tensor) -> list[int]:
+        """The modes that have fewer than a tenth of the samples that are theirs."""
+        found = self.counts(x)
+        return (found < 0.1 * self.weights * found.sum()).nonzero()[:, 0].tolist()
+
+    def see(self, x: Tensor) -> Tensor:
+        return torch.nn.functional.one_hot(self.target.mode_of(x), len(self.weights)).double()
+
+    def scores(self, seen: Tensor, counts: Tensor) -> Tensor:
+        share = counts.double() @ seen / int(counts[0].sum())
+        return 0.5 * (share - self.weights).abs().sum(1)
+
+
+class C2STJudge(Judge):
+    """Rows of both sets with the same number are in one fold, so a point drawn twice is never in and out."""
+
+    def __init__(self, metric: C2ST, real: Tensor) -> None:
+        from torchdiff.noise import USER, draw_number, normal
+
+        self.metric, self.event = metric, tuple(real.shape[1:])
+        self.shift, self.scale = 0.0, 1.0
+        flat = self._flat(real)
+        self.shift, self.scale = flat.mean(0), flat.std(0).clamp(min=1e-12)
+        flat = (flat - self.shift) / self.scale
+        z = normal(
+            (metric.features, flat.shape[1]),
+            seed=FEATURES_SEED,
+            draw=draw_number(USER),
+            dtype=torch.float64,
+            device="cpu",
+        )
+        self.frequencies = z / median_distance(flat)
+        self.phases = 2.0 * math.pi * (torch.arange(metric.features, dtype=torch.float64) + 0.5) / metric.features
+        self.real = self._features(flat)
+
+    def _flat(self, x: Tensor) -> Tensor:
+        return seen(x) if self.event == IMAGE else x.reshape(len(x), -1)
+
+    def _features(self, flat: Tensor) -> Tensor:
+        waves = (flat @ self.frequencies.T + self.phases).cos()
+        return torch.cat([torch.ones(len(flat), 1, dtype=torch.float64), flat, waves], dim=1)
+
+    def see(self, x: Tensor) -> Tensor:
+        return self._features((self._flat(x) - self.shift) / self.scale)
+
+    def scores(self, seen: Tensor, counts: Tensor) -> Tensor:
+        size = int(counts[0].sum())
+        if size != len(self.real):
+            raise OptionError(f"c2st takes as many samples as real rows; got {size} and {len(self.real)}")
+        return torch.stack([self._score(seen, row) for row in counts])
+
+    def _score(self, seen: Tensor, row: Tensor) -> Tensor:
+        """The mean accuracy over samples and real points, less a half."""
+        count = row.double()
+        fold, fold_real = torch.arange(len(seen)) % FOLDS, torch.arange(len(self.real)) % FOLDS
+        right = torch.zeros((), dtype=torch.float64)
+        square = [(seen[fold == k].T * count[fold == k]) @ seen[fold == k] for k in range(FOLDS)]
+        square_real = [self.real[fold_real == k].T @ self.real[fold_real == k] for k in range(FOLDS)]
+        gap = [self.real[fold_real == k].sum(0) - count[fold == k] @ seen[fold == k] for k in range(FOLDS)]
+        whole, away = sum(square) + sum(square_real), sum(gap)
+        for k in range(FOLDS):
+            normal = whole - square[k] - square_real[k]
+            normal = normal + RIDGE * normal.diagonal().mean() * torch.eye(len(normal), dtype=torch.float64)
+            weights = torch.linalg.solve(normal, away - gap[k])
+            told, told_real = seen[fold == k] @ weights, self.real[fold_real == k] @ weights
+            right = right + count[fold == k] @ (told < 0.0).double() + (told_real >= 0.0).sum()
+        return right / (2 * len(self.real)) - 0.5
