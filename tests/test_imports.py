@@ -53,13 +53,14 @@ LAYERS = (
     ("pictures",),
     ("testing", "testing.*", "targets", "targets.*"),
     ("metrics", "metrics.*"),
+    ("bench", "bench.*"),
     ("torchdiff",),  # the face: all but the registries is imported on first use
     ("doctor",),
     ("cli", "cli.*"),
     ("__main__",),
 )
 # Within these, modules may import each other, in any order that has no circle.
-ROOMS = ("ops", "zoo", "testing", "cli", "conventions", "grids", "guidance", "targets", "metrics")
+ROOMS = ("ops", "zoo", "testing", "cli", "conventions", "grids", "guidance", "targets", "metrics", "bench")
 # The solvers that are made of another one.
 SIDEWAYS = {("solvers.denoise", "solvers.euler_maruyama"), ("solvers.chain", "solvers.ddim")}
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from torchdiff.registry import GRIDS, METRICS, SDES, SOLVERS, TARGETS
 
 if TYPE_CHECKING:
-    from torchdiff import gaussian, metrics, noise, targets, testing
+    from torchdiff import bench, gaussian, metrics, noise, targets, testing
     from torchdiff.conventions import Convention, list_conventions, register_convention
     from torchdiff.denoiser import Denoiser
     from torchdiff.general import SDE
@@ -76,7 +76,7 @@ _LAZY = {
     "torchdiff.solvers": ("AffineSolver", "Carry", "Chain", "Solver", "Span"),
 }
 _HOME = {name: module for module, names in _LAZY.items() for name in names}
-_MODULES = ("gaussian", "metrics", "noise", "ops", "targets", "testing", "zoo")
+_MODULES = ("bench", "gaussian", "metrics", "noise", "ops", "targets", "testing", "zoo")
 
 
 def __getattr__(name: str) -> Any:
@@ -95,7 +95,7 @@ def __dir__() -> list[str]:
 
 __all__ = [  # noqa: RUF022  # by what they are for
     "sample", "Samples", "Sampler", "plan", "Plan", "wrap", "Denoiser", "Convention", "Latent", "noise", "gaussian",
-    "testing", "targets", "metrics",
+    "testing", "targets", "metrics", "bench",
     "guide", "autoguide", "classifier_guide", "clip", "threshold",
     "simulate", "Paths", "SDE", "reverse", "langevin", "annealed_langevin", "Chains",
     "register_sde", "register_solver", "register_grid", "get_sde", "get_solver", "get_grid",

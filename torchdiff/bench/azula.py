@@ -69,8 +69,8 @@ class Sampler(Contender):
         return len(seen)
 
     def _build(self, scene: Scene, steps: int, x0: Any) -> Any:
-        import azula.sample
-        from azula.denoise import Denoiser, DiracPosterior
+        import azula.sample  # pyright: ignore[reportMissingImports]
+        from azula.denoise import Denoiser, DiracPosterior  # pyright: ignore[reportMissingImports]
 
         def schedule(t: Tensor) -> tuple[Tensor, Tensor]:
             levels = [scene.sde.level(float(time)) for time in t.reshape(-1)]
@@ -93,7 +93,7 @@ class Sampler(Contender):
 def contender(text: str) -> Sampler:
     """The sampler of NAME or NAME:option=value,... Raises DependencyError, UnknownNameError or OptionError."""
     try:
-        import azula.sample
+        import azula.sample  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise DependencyError(f"azula is not installed ({error}); pip install azula==0.11.1") from error
     base = azula.sample.Sampler

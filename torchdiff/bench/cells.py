@@ -22,7 +22,8 @@ NUMBER, WHOLE, TEXT = (int, float), (int,), (str,)
 FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
     "header": {
         "format": WHOLE, "config": (dict,), "versions": (dict,), "machine": (dict,), "left_out": (list,),
-        "command": TEXT, "picked": (list,), "timing": (dict,),
+        "command": TEXT,
+        "picked": (list,), "planned": WHOLE, "timing": (dict,),
     },
     "cell": {
         "key": TEXT, "solver": TEXT, "grid": TEXT, "way": TEXT, "asked": WHOLE, "seed": WHOLE, "count": WHOLE,

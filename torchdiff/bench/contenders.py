@@ -30,8 +30,8 @@ class Scene:
     denoiser: Any
     shape: tuple[int, ...]
     cond: Callable[[int, int], Mapping[str, Any]]
-    dtype: torch.dtype = torch.float32
-    device: torch.device = torch.device("cpu")
+    dtype: torch.dtype
+    device: torch.device
 
 
 class Ready(NamedTuple):
@@ -77,7 +77,7 @@ class Ours(Contender):
         return SOLVERS.label(self.solver)
 
     def ready(self, scene: Scene, way: str, count: int, grid: str | None) -> Ready:
-        words = {"steps": None, "calls": None, "times": None, "sigmas": None, "grid": None}
+        words: dict[str, Any] = {"steps": None, "calls": None, "times": None, "sigmas": None, "grid": None}
         words |= dict.fromkeys(("t_min", "t_max", "final")) | {"noise": "white", way: count}
         chosen = default_grid(scene.sde, scene.sde.t_max, scene.sde.t_min) if grid is None else GRIDS.get(grid)
         words["grid"] = None if grid is None else chosen

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -31,8 +32,8 @@ class Scheduler(Contender):
 
     It gets a table of 1000 betas with the process's alpha at t = t_max (i + 1) / 1000 in place of one of its own, or on
     `flow` its sigmas, which are our t; the network is asked at the times that the scheduler names. A network of eps, x0
-    or v answers in its own words, another is converted to eps. Samples are not clipped (clip_sample=False). Noise within
-    a step is drawn by its own code, from a generator with the seed.
+    or v answers in its own words, another is converted to eps. Samples are not clipped (clip_sample=False). Noise
+    within a step is drawn by its own code, from a generator with the seed.
     """
 
     name: str
@@ -105,7 +106,7 @@ class Scheduler(Contender):
         if not self._flows:
             sde = scene.sde
             squares = [1.0, *(sde.level(sde.t_max * (i + 1) / INDICES).alpha ** 2 for i in range(INDICES))]
-            betas = [1.0 - b / a for a, b in zip(squares, squares[1:], strict=False)]
+            betas = [1.0 - b / a for a, b in pairwise(squares)]
             words |= {"trained_betas": betas, "num_train_timesteps": INDICES}
             known = peers.options_of(cls)
             words |= {"prediction_type": self._told(scene)} if "prediction_type" in known else {}

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from torchdiff.bench.cells import Cells
-from torchdiff.bench.colours import INK, SOFT
-from torchdiff.bench.summary import at, budgets, contenders, name
+from torchdiff.bench.colours import FLOOR, HUES, INK, RULE, SOFT
+from torchdiff.bench.summary import at, budgets, contenders, name, told
 from torchdiff.bench.tables import labels
 from torchdiff.errors import TorchdiffError
 from torchdiff.pictures import pyplot
@@ -47,13 +47,14 @@ def _images(cells: Cells, shown: dict[tuple[str, str], Any], rows: list[str], wh
             axis, x = axes[i, j], shown.get((row, budget))
             _bare(axis)
             if i == 0:
-                way, _, count = budget.partition("=")
-                axis.set_title(f"{count} {way}", fontsize=9, color=INK, pad=4)
+                axis.set_title(told(budget), fontsize=9, color=INK, pad=4)
             if j == 0:
                 axis.set_ylabel(labels(cells)[row], rotation=0, ha="right", va="center", fontsize=8.5, color=INK)
             if x is None:
                 axis.set_facecolor("none")
-                axis.text(0.5, 0.5, "none", ha="center", va="center", fontsize=8, color=SOFT, transform=axis.transAxes)
+                axis.text(
+                    0.5, 0.5, "not run", ha="center", va="center", fontsize=8, color=SOFT, transform=axis.transAxes
+                )
                 continue
             strip = np.concatenate([np.asarray(image) for image in x[:across]], axis=2)
             pixels = ((strip.clip(-1.0, 1.0) + 1.0) * 127.5).round().astype(np.uint8).transpose(1, 2, 0)
@@ -67,31 +68,37 @@ def _points(cells: Cells, shown: dict[tuple[str, str], Any], rows: list[str], wh
     real = _real(cells)
     body = real if real is not None else np.concatenate([np.asarray(x) for x in shown.values()])
     centre, reach = np.median(body, axis=0), 1.15 * float(np.quantile(np.abs(body - np.median(body, axis=0)), 0.998))
-    across = len(where) + (real is not None)
     figure, axes = plt.subplots(
-        len(rows), across, figsize=(1.45 * across + 1.5, 1.45 * len(rows) + 0.3), squeeze=False, layout="constrained"
+        len(rows),
+        len(where),
+        figsize=(1.5 * len(where) + 1.5, 1.5 * len(rows) + 0.3),
+        squeeze=False,
+        layout="constrained",
     )
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
+    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.0, hspace=0.0)
     for i, row in enumerate(rows):
-        for j in range(across):
+        for j, budget in enumerate(where):
             axis = axes[i, j]
-            _bare(axis)
-            axis.set(xlim=(centre[0] - reach, centre[0] + reach), ylim=(centre[1] - reach, centre[1] + reach), aspect="equal")
+            axis.set(
+                xlim=(centre[0] - reach, centre[0] + reach), ylim=(centre[1] - reach, centre[1] + reach), aspect="equal"
+            )
+            axis.set(xticks=[], yticks=[])
+            axis.patch.set_visible(False)
+            for side in axis.spines.values():
+                side.set(color=RULE, linewidth=0.6)
             if j == 0:
                 axis.set_ylabel(labels(cells)[row], rotation=0, ha="right", va="center", fontsize=8.5, color=INK)
-            if j == len(where):
-                if i == 0:
-                    axis.set_title("real data", fontsize=9, color=SOFT, pad=4)
-                    axis.scatter(*body[:1000].T, s=1.6, color=SOFT, linewidths=0)
-                else:
-                    axis.set_axis_off()
-                continue
             if i == 0:
-                way, _, count = where[j].partition("=")
-                axis.set_title(f"{count} {way}", fontsize=9, color=INK, pad=4)
-            x = shown.get((row, where[j]))
+                axis.set_title(told(budget), fontsize=9, color=INK, pad=4)
+            if real is not None:
+                axis.scatter(*real.T, s=2.4, color=FLOOR, alpha=0.35, linewidths=0, rasterized=True)
+            x = shown.get((row, budget))
+            word = "not run" if x is None else ""
             if x is not None:
-                axis.scatter(*np.asarray(x)[:1000].T, s=1.6, color="#2b7fc3", linewidths=0)
+                near = (np.abs(np.asarray(x) - centre) < reach).all(axis=1)
+                word = "" if near.any() else "all outside"
+                axis.scatter(*np.asarray(x)[:500].T, s=2.0, color=HUES[0], linewidths=0, rasterized=True)
+            axis.text(0.5, 0.5, word, ha="center", va="center", fontsize=8, color=SOFT, transform=axis.transAxes)
     return figure
 
 

@@ -69,8 +69,11 @@ def waiting(x: Any) -> Callable[[], None]:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Inside, torch works on one thread: judging is many small sums, which take ten times as long on two busy cores, and the
-    order of a sum does not depend on how many there are."""
+    """Inside, torch works on one thread.
+
+    Judging is many small sums: two threads on busy cores made it ten times slower. And the order of a sum is then the
+    same on every machine.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import warnings
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from typing import Any
@@ -35,8 +36,9 @@ def parsed(
     """
     name, colon, _ = text.partition(":")
     if name not in known:
-        near = get_close_matches(name, known, n=1, cutoff=0.3)
-        hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
+        near = [word for word in known if name and word.lower().startswith(name.lower())]
+        near = near or get_close_matches(name, known, n=1, cutoff=0.3)
+        hint = f"; did you mean {' or '.join(near[:3])}?" if near else f"; known: {', '.join(known)}"
         raise UnknownNameError(f"{library} has no sampler {shown(name)}{hint}")
     options = {key: option for key, option in options_of(find(name)).items() if key not in taken}
     values = []
@@ -91,9 +93,12 @@ def finite(x: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def theirs(who: str) -> Iterator[None]:
-    """Their failures by name, in the family of ours; ours as they are."""
+    """Their failures by name, in the family of ours; ours as they are. What they do that is deprecated is not told."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
     except ValueError as error:
         if type(error).__module__.startswith("torchdiff"):
             raise

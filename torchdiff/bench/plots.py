@@ -11,6 +11,7 @@ from torchdiff import storage
 from torchdiff.bench.cells import Cells
 from torchdiff.bench.colours import FLOOR, INK, PAPER, RULE, SOFT, Look, looks
 from torchdiff.bench.grids import draw as draw_samples
+from torchdiff.bench.store import put
 from torchdiff.bench.summary import Score, budgets, contenders, floor, score
 from torchdiff.bench.tables import labels
 from torchdiff.pictures import pyplot
@@ -37,7 +38,7 @@ def plot(cells: Cells, out: str | Path) -> list[Path]:
     written = []
     for name, body in pictures(cells).items():
         path = storage.reserve(Path(out) / name, (".png", ".svg"))
-        storage.write(path, lambda file, body=body: None if file.write(body) else None)
+        storage.write(path, lambda file, body=body: put(file, body))
         written.append(path)
     return written
 
@@ -71,21 +72,28 @@ def _work(cells: Cells) -> Any:
     loud = set(_loudest(cells))
     look, names = looks(cells, loud), labels(cells)
     exact = any(cell["exact_w2"] is not None for cell in cells)
-    rows = [*cells.metrics]
+    rows, config = [*cells.metrics], cells.header["config"]
+    asked = sorted(config["asked"]) if config["way"] == "calls" else []
     figure, axes = plt.subplots(
-        len(rows), 2 + exact, figsize=(4.3 * (2 + exact) + 0.4, 3.7 * len(rows) + 0.2), squeeze=False, layout="constrained"
+        len(rows),
+        2 + exact,
+        figsize=(4.3 * (2 + exact) + 0.4, 3.7 * len(rows) + 0.2),
+        squeeze=False,
+        layout="constrained",
     )
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.08, wspace=0.03)
     for row, metric in enumerate(rows):
-        lines = {n: [s for b in budgets(cells) if (s := score(cells, metric, n, b)) and s.value] for n in contenders(cells)}
+        lines = {
+            n: [s for b in budgets(cells) if (s := score(cells, metric, n, b)) and s.value] for n in contenders(cells)
+        }
         for column, (what, x) in enumerate({"network calls": "calls", "seconds a run": "seconds"}.items()):
-            _panel(axes[row, column], lines, look, names if column == 0 else {}, x, floor(cells, metric))
+            _panel(axes[row, column], lines, look, names if column == 0 else {}, x, floor(cells, metric), asked)
             axes[row, column].set(title=f"{metric} by {what}", xlabel=what)
         if exact:
             last = axes[row, 2]
             if row == 0:
                 points = {n: [s for s in mine if s.exact] for n, mine in lines.items()}
-                _panel(last, points, look, names, "calls", None, exact=True)
+                _panel(last, points, look, names, "calls", None, asked, exact=True)
                 last.set(title="exact error on Gaussian data, W2", xlabel="network calls")
             else:
                 last.set_axis_off()
@@ -94,7 +102,7 @@ def _work(cells: Cells) -> Any:
 
 def _panel(
     axis: Any, lines: dict[str, list[Score]], look: dict[str, Look], names: dict[str, str], x: str,
-    known: tuple[float, float, float] | None, exact: bool = False,
+    known: tuple[float, float, float] | None, asked: list[int], exact: bool = False,
 ) -> None:  # fmt: skip
     ends = {}
     for name, scores in lines.items():
@@ -106,8 +114,8 @@ def _panel(
         order = sorted(range(len(at)), key=at.__getitem__) if x == "seconds" else range(len(at))
         at, values = [at[i] for i in order], [values[i] for i in order]
         axis.plot(
-            at, values, way.dash, color=way.colour, marker=way.mark or None, markersize=4, linewidth=0.8 if way.faint else 1.5,
-            markerfacecolor=PAPER if way.hollow else way.colour, zorder=1 if way.faint else 3,
+            at, values, way.dash, color=way.colour, marker=way.mark or None, markersize=4,
+            linewidth=0.8 if way.faint else 1.5, markerfacecolor=PAPER if way.hollow else way.colour, zorder=1 if way.faint else 3,
         )  # fmt: skip
         if not exact and not way.faint:
             sides = [(max(scores[i].low or 0.0, 0.25 * (scores[i].value or 0.0)), scores[i].high) for i in order]
@@ -115,7 +123,7 @@ def _panel(
         if name in names and not way.faint:
             ends[name] = (at[-1], values[-1])
     axis.set(xscale="log", yscale="log")
-    _ticks(axis, [getattr(s, x) for scores in lines.values() for s in scores], x)
+    _ticks(axis, [getattr(s, x) for scores in lines.values() for s in scores], x, asked)
     if known is not None:
         axis.axhspan(known[1], known[2], color=FLOOR, alpha=0.22, linewidth=0, zorder=0)
         axis.axhline(known[0], color=FLOOR, linewidth=0.8, zorder=0)
@@ -133,16 +141,22 @@ def _panel(
     _name(axis, ends, look, names)
 
 
-def _ticks(axis: Any, at: list[float], x: str) -> None:
-    """Whole numbers of calls that were made, thinned; plain numbers everywhere."""
-    from matplotlib.ticker import FuncFormatter
+def _ticks(axis: Any, at: list[float], x: str, asked: list[int]) -> None:
+    """The numbers of calls that were asked for, thinned; plain numbers everywhere."""
+    from matplotlib.ticker import FuncFormatter, LogLocator
 
     plain = FuncFormatter(lambda value, _: f"{value:g}")
     axis.yaxis.set_major_formatter(plain)
     axis.xaxis.set_major_formatter(plain)
+    if x == "seconds" and at and max(at) < 100.0 * min(at):
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    low, high = axis.get_ylim()
+    if high < 100.0 * low:
+        axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     if x == "calls" and at:
+        places = [number for number in asked if min(at) <= number <= max(at)] or sorted(set(at))
         kept: list[float] = []
-        for place in sorted(set(at)):
+        for place in places:
             if not kept or place >= 1.25 * kept[-1]:
                 kept.append(place)
         axis.set_xticks(kept, [f"{place:g}" for place in kept])

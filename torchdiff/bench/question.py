@@ -24,6 +24,7 @@ class Question:
     """Specs as text, so that it is its own record. way: "calls" or "steps", what the numbers in `asked` are of."""
 
     subject: str
+    words: str
     data: str
     sde: str
     solvers: tuple[str, ...]
@@ -39,7 +40,9 @@ class Question:
 
     def config(self) -> dict[str, Any]:
         """All of it, for the header: what must be equal for two runs to be one bench."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in vars(self).items()}
+        fields = {name: list(v) if isinstance(v, tuple) else v for name, v in vars(self).items()}
+        del fields["words"]
+        return fields
 
     def command(self) -> str:
         """The command that asks it. A network or target keeps the words that named it."""
@@ -49,7 +52,7 @@ class Question:
         if self.prediction:
             known["prediction"] = self.prediction
         words = " ".join(f"--{name} {_quoted(str(value))}" for name, value in known.items())
-        return f"torchdiff bench {self.subject} {words}"
+        return f"torchdiff bench {self.words} {words}"
 
 
 class Job(NamedTuple):
@@ -107,6 +110,7 @@ def question(
     laid = list(dict.fromkeys(_grid(name) for name in (listed(grids, GRIDS) if grids is not None else [DEFAULT])))
     return Question(
         subject.name,
+        subject.words,
         subject.digest,
         SDES.label(SDES.get(sde)),
         tuple(dict.fromkeys(contender(spec).spec for spec in listed(solvers, SOLVERS))),

@@ -78,7 +78,7 @@ def run(
     solvers, grids: lists of names with options, or text "ddim:eta=0.5,dpmpp_*" with patterns; `diffusers:NAME` and
                `azula:NAME` are samplers of those libraries, which have grids of their own. What cannot run is left out,
                with the reason in the header.
-    calls or steps: network calls to spend, or steps. seeds, count: sets of so many samples. batch: the most of one call.
+    calls or steps: network calls to spend, or steps. seeds, count: sets of so many samples. batch: of a call.
     metrics:   names; the target's or the preset's own by default.
     budget:    seconds: no cell is begun that would end later. Comparisons between finished cells come on top.
     out:       a folder that keeps each finished cell; the same call goes on there. None: nothing is kept.
@@ -111,10 +111,10 @@ def run(
     process = SDES.get(asked.sde)
     scene = Scene(process, meter.around(subject.denoiser(process)), subject.shape, subject.cond, torch.float32, place)
     todo, left = jobs(asked, scene)
-    gauges = {name: Gauge(name, subject.real, asked.count) for name in asked.metrics}
+    gauges = {name: subject.gauge(name, asked.count) for name in asked.metrics}
     store = Store(None if out is None else Path(out))
     work = Work(asked, subject, scene, gauges, meter, store)
-    with store.opened(_header(asked, left, place, subject.picked), [job.key for job in todo], force):
+    with store.opened(_header(asked, left, place, subject.picked, len(todo)), [job.key for job in todo], force):
         waits = [job for job in todo if job.key not in store.records]
         total = None if any(job.ready.calls is None for job in waits) else sum(work.calls(job) for job in waits)
         with bar(total, "bench" if progress and waits else False) as meter.tick:
@@ -122,8 +122,8 @@ def run(
         if not done and waits:
             raise OptionError(
                 f"a budget of {budget:g} s is too small for one cell: {waits[0].key!r} takes about "
-                f"{work.foreseen(waits[0]):.2g} s and getting ready took {work.ready_after - began:.2g} s; finished cells "
-                f"({len(todo) - len(waits)} of {len(todo)}) are kept"
+                f"{work.foreseen(waits[0]):.2g} s and getting ready took {work.ready_after - began:.2g} s; "
+                f"finished cells ({len(todo) - len(waits)} of {len(todo)}) are kept"
             )
         meter.tick = lambda: None
         finished = [job for job in todo if job.key in store.records]
@@ -179,7 +179,7 @@ class Work:
         return len(waits)
 
     def _warm(self, job: Job) -> None:
-        """A run of one step before a contender's first cell: what is loaded, compiled and allocated once is not timed."""
+        """A run of one step before a contender's first cell: what is loaded and compiled once is not timed."""
         if job.entry in self.warm:
             return
         self.warm.add(job.entry)
@@ -292,7 +292,9 @@ def _device(device: Any, net: Any) -> torch.device:
     return torch.device("cpu") if first is None else first.device
 
 
-def _header(asked: Question, left: list[dict[str, str]], place: torch.device, picks: tuple[int, ...]) -> Record:
+def _header(
+    asked: Question, left: list[dict[str, str]], place: torch.device, picks: tuple[int, ...], planned: int
+) -> Record:
     libraries = {spec.partition(":")[0] for spec in asked.solvers} & {"diffusers", "azula"}
     return {
         "kind": "header",
@@ -303,6 +305,7 @@ def _header(asked: Question, left: list[dict[str, str]], place: torch.device, pi
         "left_out": left,
         "command": asked.command(),
         "picked": list(picks),
+        "planned": planned,
         "timing": {"began": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())},
     }
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -64,7 +64,7 @@ class Store:
                 )
             if other:
                 aside = next(p for i in range(1, 10**6) if not (p := path.with_name(f"cells.{i}.jsonl")).exists())
-                storage.write(aside, lambda file: file.write("".join(map(line, found)).encode()) and None)
+                storage.write(aside, lambda file: put(file, "".join(map(line, found))))
             else:
                 self.header = found[0]  # with the machine and the time of its beginning
             if all(name.partition(" ")[2] in LISTS for name, _, _ in other):
@@ -97,8 +97,8 @@ class Store:
         """The file, with these records first and in this order."""
         self.records = {key: self.records[key] for key in order if key in self.records} | self.records
         if self.folder is not None:
-            text = "".join(map(line, (self.header or {}, *self.records.values()))).encode()
-            storage.write(self.folder / NAME, lambda file: file.write(text) and None)
+            text = "".join(map(line, (self.header or {}, *self.records.values())))
+            storage.write(self.folder / NAME, lambda file: put(file, text))
 
     def samples(self, key: str) -> Tensor:
         """The samples of a finished cell. Raises StorageError where their file is gone or torn."""
@@ -123,6 +123,11 @@ class Store:
         for place in (self.folder, self.folder / "samples"):
             for draft in place.glob(".*.tmp"):
                 draft.unlink(missing_ok=True)
+
+
+def put(file: IO[bytes], content: str | bytes) -> None:
+    """What storage.write wants: a body that returns nothing."""
+    file.write(content.encode() if isinstance(content, str) else content)
 
 
 def read(path: Path) -> list[Record]:

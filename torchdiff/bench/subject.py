@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torchdiff.bench.strata import ByClass
 from torchdiff.errors import IncompatibleError, OptionError, StorageError, shown
 from torchdiff.inputs import denoiser as meant
-from torchdiff.noise import USER, draw_number, normal
+from torchdiff.metrics import Gauge
 from torchdiff.registry import SDES, TARGETS
 from torchdiff.sde.base import LinearSDE
 
@@ -23,10 +24,9 @@ WIDEST = 2048  # elements of an event whose covariance is decomposed for the exa
 
 @dataclass(frozen=True)
 class Subject:
-    """name: of it all. denoiser: made for a process. shape: of an event.
+    """name: of it all; words: how a command line says it. denoiser: made for a process. shape: of an event.
 
-    real:     what metrics are given as `real`: a target, data (N, *shape), or None where a metric has its own.
-    metrics:  their names, best first.
+    metrics:  their names, best first. gauge: of a metric, for so many samples.
     spectrum: () -> (eigenvalues, mean along the eigenvectors) of the data, for the exact error; None without.
     cond:     (first, count) -> the conditions of these samples.
     picked:   the numbers of the samples that are shown as pictures.
@@ -34,10 +34,11 @@ class Subject:
     """
 
     name: str
+    words: str
     denoiser: Callable[[LinearSDE], Any]
     shape: tuple[int, ...]
-    real: Any
     metrics: tuple[str, ...]
+    gauge: Callable[[str, int], Gauge]
     spectrum: Callable[[], tuple[Any, Any]] | None = None
     cond: Callable[[int, int], Mapping[str, Any]] = lambda first, count: {}
     picked: tuple[int, ...] = tuple(range(10))
@@ -48,7 +49,12 @@ def of_target(name: Any) -> Subject:
     """A data law with its exact network. Raises UnknownNameError, OptionError or DependencyError."""
     target = TARGETS.get(name)
     label = TARGETS.label(target)
-    return Subject(label, target.denoiser, target.shape, target, target.metrics, target.spectrum)
+    words = f"--target {label}"
+    return Subject(label, words, target.denoiser, target.shape, target.metrics, _gauge(target), target.spectrum)
+
+
+def _gauge(real: Any) -> Callable[[str, int], Gauge]:
+    return lambda metric, count: Gauge(metric, real, count)
 
 
 def of_network(net: Any, name: str, data: Any, prediction: str | None) -> Subject:
@@ -67,33 +73,34 @@ def of_network(net: Any, name: str, data: Any, prediction: str | None) -> Subjec
         raise OptionError(f"data must be finite; {int((~real.isfinite()).sum())} of {real.numel()} values are not")
     width = real[0].numel()
     spectrum = (lambda: _spectrum(real)) if width <= WIDEST else None
-    return Subject(
-        name, lambda sde: bound, tuple(real.shape[1:]), real, ("sliced_w2", "energy"), spectrum, digest=digest
-    )
+    words = f"--net {name} --data {data if digest else 'FILE'}"
+    scores = ("sliced_w2", "energy")
+    return Subject(name, words, lambda sde: bound, tuple(real.shape[1:]), scores, _gauge(real), spectrum, digest=digest)
 
 
 def digits() -> Subject:
-    """The shipped digits: network v under linear VP, one random label a sample; judged in the features of the
-    shipped classifier against the 5000 real ones."""
+    """The shipped digits: network v under linear VP, sample i of digit i mod 10.
+
+    Judged in the features of the shipped classifier, beside the 5000 real ones. Raises what torchdiff.zoo.digits does.
+    """
     from torchdiff.wrapping import wrap
     from torchdiff.zoo import digits as zoo
 
     net, reference = wrap(zoo.unet(), "v"), zoo.reference()
 
     def labels(first: int, count: int) -> dict[str, Tensor]:
-        # random, as those of the real images are that give the floor: equally many of each would score below it
-        z = normal((count, 1), seed=0, first_index=first, draw=draw_number(USER), dtype=torch.float64)[:, 0]
-        return {"label": (10.0 * 0.5 * torch.erfc(-z / 2**0.5)).long().clamp(0, 9)}
+        return {"label": torch.arange(first, first + count) % 10}
 
     def denoiser(sde: LinearSDE) -> Any:
         if SDES.label(sde) != "vp":
             raise IncompatibleError(f"the digits' network was trained on vp, got {SDES.label(sde)}; leave --sde out")
         return net
 
-    order = labels(0, 1000)["label"]
-    picked = tuple(int((order == digit).nonzero()[0]) for digit in range(10))
+    def gauge(metric: str, count: int) -> Gauge:
+        return ByClass(metric, None, labels(0, count)["label"], reference["labels"].long())
+
     spectrum = (reference["spectrum"].double().numpy(), reference["mean"].double().numpy())
-    return Subject("digits", denoiser, (1, 28, 28), None, ("frechet",), lambda: spectrum, labels, picked)
+    return Subject("digits", "digits", denoiser, (1, 28, 28), ("frechet",), gauge, lambda: spectrum, labels)
 
 
 PRESETS = {"digits": digits}

@@ -10,11 +10,12 @@ from torchdiff.bench.cells import Cells, Record
 
 
 class Score(NamedTuple):
-    """One contender at one budget. value, low, high: the mean over seeds and its 95 % interval; None where a run failed.
+    """One contender at one budget.
 
+    value, low, high: the mean over seeds and its 95 % interval; None where a run failed.
     calls: network calls that were counted; seconds: of a run, update: the part outside of the network, both the median
-    over seeds; exact: on Gaussian data. mark: "best" if it is told apart from all others, "tie" if it is among those that
-    cannot be told from the best, "" else. at_floor: as good as perfect samples, whose scores it lies among.
+    over seeds; exact: on Gaussian data. mark: "best" if it is told apart from all others, "tie" if it is among
+    those that cannot be told from the best, "" else. at_floor: as good as perfect samples, whose scores it lies among.
     """
 
     solver: str
@@ -79,6 +80,12 @@ def contenders(cells: Cells) -> list[str]:
 def budgets(cells: Cells) -> list[str]:
     config = cells.header["config"]
     return [f"{config['way']}={number}" for number in config["asked"]]
+
+
+def told(budget: str) -> str:
+    """ "10 calls" of "calls=10"."""
+    way, _, count = budget.partition("=")
+    return f"{count} {way if count != '1' else way[:-1]}"
 
 
 def score(cells: Cells, metric: str, contender: str, budget: str) -> Score | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torchdiff.bench.cells import Cells
-from torchdiff.bench.summary import Score, budgets, contenders, floor, score
+from torchdiff.bench.summary import Score, budgets, contenders, floor, score, told
 
 WIDEST = 3  # left-out solvers that are told in full
 MARKS = {"best": "*", "tie": "=", "": " "}
@@ -65,7 +65,7 @@ def _head(cells: Cells) -> str:
 
 def _scores(cells: Cells, metric: str) -> str:
     known = floor(cells, metric)
-    rows = [[f"{metric}, by", *(_budget(b) for b in budgets(cells))]]
+    rows = [[f"{metric}, by", *(f"{told(b)}  " for b in budgets(cells))]]
     if known is not None:
         rows.append(["real data (floor)", *[f"{_floor(known)}  "] * len(budgets(cells))])
     for name, label in labels(cells).items():
@@ -74,11 +74,6 @@ def _scores(cells: Cells, metric: str) -> str:
         "* best, told apart from every other at 95 %; = best or cannot be told from it; at the floor nothing is left"
     ]
     return aligned(rows, rule=1 + (known is not None)) + "\n" + "\n".join(notes)
-
-
-def _budget(text: str) -> str:
-    way, _, count = text.partition("=")
-    return f"{count} {way if count != '1' else way[:-1]}  "
 
 
 def _floor(known: tuple[float, float, float]) -> str:
@@ -96,7 +91,7 @@ def _cell(found: Score | None) -> str:
 def _exact(cells: Cells) -> str:
     """Exact errors on Gaussian data, where there are any."""
     metric = cells.metrics[0]
-    rows = [["exact W2 on Gaussian data, by", *(_budget(b) for b in budgets(cells))]]
+    rows = [["exact W2 on Gaussian data, by", *(f"{told(b)}  " for b in budgets(cells))]]
     for name, label in labels(cells).items():
         found = [score(cells, metric, name, budget) for budget in budgets(cells)]
         if any(s is not None and s.exact is not None for s in found):
@@ -106,7 +101,7 @@ def _exact(cells: Cells) -> str:
 
 def _seconds(cells: Cells) -> str:
     """What a run costs: seconds in all, and what of them was not the network's."""
-    rows = [["seconds (update alone), by", *(_budget(b) for b in budgets(cells))]]
+    rows = [["seconds (update alone), by", *(f"{told(b)}  " for b in budgets(cells))]]
     for name, label in labels(cells).items():
         found = [score(cells, cells.metrics[0], name, budget) for budget in budgets(cells)]
         texts = [f"{number(s.seconds)} ({number(s.update)})  " if s else "-  " for s in found]
@@ -116,7 +111,8 @@ def _seconds(cells: Cells) -> str:
         ]
         rows.append([label, *texts])
     where = cells.header["machine"]
-    note = f"in N: network calls that were made, where they are not the number above. {where['cpu']}, {where['threads']} threads"
+    note = "in N: network calls that were made, where they are not the number above. "
+    note += f"{where['cpu']}, {where['threads']} threads"
     return aligned(rows, rule=1) + "\n" + note
 
 

@@ -5,7 +5,18 @@ from __future__ import annotations
 import argparse
 from typing import NoReturn
 
-from torchdiff.cli import arguments, checking, doctor, guiding, listing, planning, plugins, sampling, simulating
+from torchdiff.cli import (
+    arguments,
+    benching,
+    checking,
+    doctor,
+    guiding,
+    listing,
+    planning,
+    plugins,
+    sampling,
+    simulating,
+)
 from torchdiff.errors import OptionError
 
 
@@ -91,6 +102,12 @@ def parser() -> Parser:
     _add_plugins(commands.add_parser("plugins", help="what is installed; begin one", description=plugins.__doc__))
     _add_simulate(commands)
 
+    bench = commands.add_parser(
+        "bench", help="steps against quality, of solvers and grids", description=benching.__doc__
+    )
+    benching.add(bench)
+    _finish(bench, benching.run, "print the cells, a JSON line each")
+
     check = commands.add_parser("doctor", help="what is installed, and is it well", description=doctor.__doc__)
     _finish(check, doctor.run, "print the checks as JSON")
     return top
@@ -168,7 +185,7 @@ def _finish(parser: argparse.ArgumentParser, run, json_help: str) -> None:
 def _no_command(args: argparse.Namespace) -> int:
     if not args.version:
         raise OptionError(
-            "choose a command: sample, list, plan, simulate, check, plugins or doctor; see torchdiff --help"
+            "choose a command: sample, list, plan, simulate, bench, check, plugins or doctor; see torchdiff --help"
         )
     from torchdiff import __version__
 
