@@ -317,3 +317,22 @@ def test_data_of_another_shape_than_the_network_takes(tmp_path):
     with pytest.raises((RuntimeError, TypeError)):
         bench.run(net=net, out=tmp_path, **words)
     assert len(bench.load(tmp_path)) == 0
+
+
+# --- kills ---
+
+
+@pytest.mark.parametrize("kills", [10, pytest.param(200, marks=pytest.mark.slow)])
+def test_kills_at_random_times_cost_nothing_that_was_finished(tmp_path, kills):
+    """F1: SIGKILL within 0 to 0.6 s of each start: never half a record, no finished cell made again, no draft left; in
+    the end the file is that of a run that nobody killed, but for the timing."""
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    program = [sys.executable, str(Path(__file__).with_name("bench_kills.py")), str(tmp_path), str(kills), "1"]
+    done = subprocess.run(program, env=environ, capture_output=True, text=True, check=False, timeout=550)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["wrong"] == []
+    assert told["drafts"] == []
+    assert told["killed"] >= 0.8 * kills  # the rest was done before its time came
+    assert len(set(told["stood"])) > 2  # the control: kills met work in different places
+    assert text(tmp_path / "killed") == text(tmp_path / "whole")

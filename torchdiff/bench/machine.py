@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import subprocess
@@ -43,6 +44,7 @@ def machine(device: torch.device) -> dict[str, Any]:
     }
 
 
+@functools.cache  # of the code that this process runs
 def _git(*words: str) -> str:
     command = ["git", "-C", str(ROOT), *words]
     try:

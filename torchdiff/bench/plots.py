@@ -115,7 +115,8 @@ def _panel(
         at, values = [at[i] for i in order], [values[i] for i in order]
         axis.plot(
             at, values, way.dash, color=way.colour, marker=way.mark or None, markersize=4,
-            linewidth=0.8 if way.faint else 1.5, markerfacecolor=PAPER if way.hollow else way.colour, zorder=1 if way.faint else 3,
+            linewidth=0.8 if way.faint else 1.5, zorder=1 if way.faint else 3,
+            markerfacecolor=PAPER if way.hollow else way.colour,
         )  # fmt: skip
         if not exact and not way.faint:
             sides = [(max(scores[i].low or 0.0, 0.25 * (scores[i].value or 0.0)), scores[i].high) for i in order]

@@ -20,8 +20,10 @@ from torchdiff.bench.tables import labels, number, plus_minus, title
 
 INKS = {colours.INK: "ink", colours.SOFT: "soft", colours.RULE: "rule", colours.PAPER: "paper"}
 
-WORK = "Left and lower is better. Bands are 95 % intervals; the grey band is where perfect samples score. Dashed lines with "
-WORK += "hollow marks are other libraries."
+WORK = (
+    "Left and lower is better. Bands are 95 % intervals; the grey band is where perfect samples score. Dashed lines with "
+    "hollow marks are other libraries."
+)
 
 
 def report(cells: Cells, out: str | Path) -> Path:
@@ -64,7 +66,7 @@ def page(cells: Cells) -> str:
 
 
 def _svg(raw: bytes, mark: str) -> str:
-    """A picture as part of the page: its inks are the page's, so that it follows light and dark; its ids are its own."""
+    """A picture as part of the page: its inks are the page's, light or dark; its ids are its own."""
     text = raw.decode()
     text = text[text.index("<svg") :]
     text = re.sub(

@@ -18,7 +18,7 @@ from typing import Any
 
 from torchdiff import storage
 from torchdiff.cli import arguments
-from torchdiff.errors import OptionError
+from torchdiff.errors import OptionError, shown
 from torchdiff.registry import SDES, TARGETS
 
 STOPPED = 143  # 128 + SIGTERM, as a shell has it
@@ -71,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
     SDES.get(args.sde or "vp")
     if args.target is not None:
         TARGETS.get(args.target)
+    if not args.out.strip():
+        raise OptionError(f"--out is a folder, got {shown(args.out)}")
     storage.reserve(Path(args.out) / "cells.jsonl", (".jsonl",))
 
     from torchdiff import bench
