@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -16,10 +17,8 @@ import pytest
 from torchdiff import bench
 from torchdiff.cli import main
 
-try:
-    from diffusers import DDIMScheduler  # noqa: F401  # its first import takes seconds, which are not the command's
-except ImportError:
-    pass
+with contextlib.suppress(ImportError):  # its first import takes seconds, which are not the command's
+    from diffusers import DDIMScheduler  # noqa: F401
 
 NET = """
     import torchdiff
@@ -156,7 +155,7 @@ def test_a_users_network_is_judged_by_users_data(place, capsys):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_stop_is_one_line_and_keeps_the_cells(place, capsys, monkeypatch, number, code):
     """Ctrl-C and SIGTERM: the exit code of a shell, one line, and the folder goes on to be used."""
-    real, cells = bench.running.Work._cell, []
+    real, cells = bench.work.Work._cell, []
 
     def slow(self, job):
         if len(cells) == 1:
@@ -165,7 +164,7 @@ def test_a_stop_is_one_line_and_keeps_the_cells(place, capsys, monkeypatch, numb
         cells.append(job)
         return real(self, job)
 
-    monkeypatch.setattr(bench.running.Work, "_cell", slow)
+    monkeypatch.setattr(bench.work.Work, "_cell", slow)
     before = signal.getsignal(signal.SIGTERM)
     if code == 143:
         with pytest.raises(SystemExit) as stop:
