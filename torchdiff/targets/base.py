@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torchdiff.errors import OptionError, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -41,6 +41,10 @@ class Target(ABC):
     def posterior_mean(self, y: Tensor, sigma: Tensor) -> Tensor:
         """E[x0 | x0 + sigma eps = y]: y (B, D) float64, sigma (B,) float64 in [0, FAR), 0 the limit; (B, D)."""
 
+    def posterior_shift(self, y: Tensor, sigma: Tensor) -> Tensor:
+        """posterior_mean - y: override it where that can be had without the difference, which small noise would see."""
+        return self.posterior_mean(y, sigma) - y
+
     @abstractmethod
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean (D,) and covariance (D, D) of the law, float64."""
@@ -68,22 +72,32 @@ class Target(ABC):
         above, at inf the mean of the law whatever y is.
         Returns (B, *shape) float64. Raises OptionError for another shape and for a sigma that is negative or nan.
         """
+        return self._asked(self.posterior_mean, y, sigma, 0.0)
+
+    def shift(self, y: Tensor, sigma: Tensor | float) -> Tensor:
+        """denoise(y, sigma) - y = sigma^2 times the score at y, with the digits that the difference would lose.
+
+        As `denoise`; at sigma = inf it is the mean less y.
+        """
+        return self._asked(self.posterior_shift, y, sigma, 1.0)
+
+    def _asked(self, ask: Callable[..., Tensor], y: Tensor, sigma: Tensor | float, less: float) -> Tensor:
+        """ask(y (B, D), sigma (B,)) where sigma < FAR, and the mean - less * y beyond."""
         import torch
 
-        if tuple(y.shape[1:]) != self.shape or y.dim() == 0 or not y.is_floating_point():
-            raise OptionError(
-                f"denoise: y is (B, {', '.join(map(str, self.shape))}) of floats, got {tuple(y.shape)} {y.dtype}"
-            )
+        if y.dim() == 0 or tuple(y.shape[1:]) != self.shape or not y.is_floating_point():
+            event = ", ".join(map(str, self.shape))
+            raise OptionError(f"y is (B, {event}) of floats, got {tuple(y.shape)} {y.dtype}")
         noise = torch.as_tensor(sigma, dtype=torch.float64, device=y.device)
         if noise.shape not in ((), y.shape[:1]) or not bool((noise >= 0.0).all()):
-            raise OptionError(f"denoise: sigma is a number or ({len(y)},), none of them negative, got {shown(sigma)}")
+            raise OptionError(f"sigma is a number or ({len(y)},), none of them negative, got {shown(sigma)}")
         noise, flat = noise.expand(len(y)), y.double().reshape(len(y), math.prod(self.shape))
         far = noise >= FAR
         if bool(far.any()):
-            mean = self.moments()[0].to(y.device).expand_as(flat)
-            near = self.posterior_mean(torch.where(far[:, None], mean, flat), noise.masked_fill(far, 1.0))
-            return torch.where(far[:, None], mean, near).reshape(y.shape)
-        return self.posterior_mean(flat, noise).reshape(y.shape)
+            mean = self.moments()[0].to(y.device)
+            near = ask(torch.where(far[:, None], mean, flat), noise.masked_fill(far, 1.0))
+            return torch.where(far[:, None], mean - less * flat, near).reshape(y.shape)
+        return ask(flat, noise).reshape(y.shape)
 
     def denoiser(self, sde: LinearSDE | str, prediction: str | None = None) -> Denoiser:
         """The exact network for this law under a linear SDE of any number of blocks: what `torchdiff.sample` takes.

@@ -10,7 +10,6 @@ from torch import Tensor
 
 ROWS = 64 * 2**20  # bytes of the largest (rows, N) table: what a call takes beside its inputs is some three of them
 SPARE = 1e-11  # an error of a log-weight that is let be
-PLAIN = 8  # dimensions up to which distances are added up coordinate by coordinate
 
 
 class Cloud(NamedTuple):
@@ -40,36 +39,43 @@ class Cloud(NamedTuple):
 
         With spread = sigma = 0 the nearest centre (several at one distance share). All float64.
         """
+        return self._pieces(y, sigma, 0.0)
+
+    def posterior_shift(self, y: Tensor, sigma: Tensor) -> Tensor:
+        """posterior_mean - y = sigma^2 (sum_k r_k centre_k - y) / (spread^2 + sigma^2)."""
+        return self._pieces(y, sigma, 1.0)
+
+    def _pieces(self, y: Tensor, sigma: Tensor, less: float) -> Tensor:
+        """posterior_mean - less * y, some rows at a time."""
         parts, size = [], max(1, ROWS // (8 * len(self.centres)))
         for rows, noise in zip(y.split(size), sigma.split(size), strict=True):
             variance = self.spread**2 + noise * noise
-            centre = self.responsibilities(rows, variance) @ self.centres
+            away = self.responsibilities(rows, variance) @ self.centres
             if self.spread > 0.0:
-                centre = (self.spread**2 / variance)[:, None] * rows + (noise * noise / variance)[:, None] * centre
-            parts.append(centre)
+                own, fresh = (part[:, None] for part in (self.spread**2 / variance, noise * noise / variance))
+                away = fresh * (away - rows) if less else fresh * away + own * rows
+            elif less:
+                away = away - rows
+            parts.append(away)
         return torch.cat(parts) if parts else y.clone()
 
     def responsibilities(self, y: Tensor, variance: Tensor) -> Tensor:
         """(B, N): the posterior weights of the centres at y (B, D), with variance (B,) around each of them."""
-        table = self.distances(y, variance)
-        table -= table.amin(1, keepdim=True)
+        table = self.excess(y, variance)
         still = (variance == 0.0)[:, None]
         logits = table.div_(variance[:, None].masked_fill(still, 1.0)).mul_(-0.5)
         if bool(still.any()):
-            logits.masked_fill_(still & (logits < 0.0), -torch.inf)
+            logits.masked_fill_(still & (logits < logits.amax(1, keepdim=True)), -torch.inf)
         return torch.softmax(logits.add_(self.log_weights), dim=1)
 
-    def distances(self, y: Tensor, variance: Tensor) -> Tensor:
-        """|y - centre|^2 (B, N), so exact that no weight of exp(-distance / 2 variance) is wrong by more than SPARE.
+    def excess(self, y: Tensor, variance: Tensor) -> Tensor:
+        """|y - centre_k|^2 - |y - centre_j|^2 (B, N) for a nearest centre j of each row, up to a number for each row.
 
-        One product of matrices has an error of some eps (|y| + |centre|)^2. Where 2 variance is so small that this
-        would show, the centres that can still count are measured again, by differences.
+        One product of matrices has an error of some eps (|y| + |centre|)^2. Where 2 variance is so small that a weight
+        of exp(-excess / 2 variance) would be wrong by more than SPARE, the centres that can still count are measured
+        again, by (centre_j - centre_k) . ((y - centre_k) + (y - centre_j)): nothing cancels but what y itself leaves.
+        The others count as infinitely far.
         """
-        if y.shape[1] <= PLAIN:
-            total = y.new_zeros(len(y), len(self.centres))
-            for column, other in zip(y.T, self.centres.T, strict=True):
-                total += (column[:, None] - other[None, :]).square_()
-            return total
         away = y - self.middle
         here = away.square().sum(1)
         table = torch.addmm(self.squares[None, :] + here[:, None], away, self.around.T, alpha=-2.0)
@@ -77,12 +83,15 @@ class Cloud(NamedTuple):
         rough = error > 2.0 * SPARE * variance
         if not bool(rough.any()):
             return table
+        least, nearest = table.min(1)
         # exp(-45) N is below the last digit for N up to 1e4, and 1e-14 for a million
-        reach = torch.where(rough, table.amin(1) + 90.0 * variance + 2.0 * error, -torch.inf)
+        reach = torch.where(rough, least + 90.0 * variance + 2.0 * error, -torch.inf)
         row, column = (table <= reach[:, None]).nonzero(as_tuple=True)
-        for part in torch.arange(len(row), device=y.device).split(max(1, ROWS // (16 * y.shape[1]))):
+        table.masked_fill_(rough[:, None], torch.inf)
+        for part in torch.arange(len(row), device=y.device).split(max(1, ROWS // (32 * y.shape[1]))):
             i, k = row[part], column[part]
-            table[i, k] = (y[i] - self.centres[k]).square_().sum(1)
+            other, this, point = self.centres[nearest[i]], self.centres[k], y[i]
+            table[i, k] = ((other - this) * ((point - this) + (point - other))).sum(1)
         return table
 
 

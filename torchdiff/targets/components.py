@@ -72,17 +72,26 @@ class Components(NamedTuple):
         here = self.to(y.device)
         if here.spread is not None:
             return cloud.Cloud.of(here.means, here.weights, here.spread).posterior_mean(y, sigma)
-        size = max(1, cloud.ROWS // (8 * here.means.numel()))
-        pairs = zip(y.split(size), sigma.split(size), strict=True)
-        parts = [here._posterior_mean(rows, noise) for rows, noise in pairs]
-        return torch.cat(parts) if parts else y.clone()
+        return here._pieces(y, sigma, shift=False)
 
-    def _posterior_mean(self, y: Tensor, sigma: Tensor) -> Tensor:
-        along, variance, logits = self._seen(y, sigma)
-        moved = self.variances / variance * along
-        if self.axes is not None:
-            moved = torch.einsum("kde,bke->bkd", self.axes, moved)
-        return torch.einsum("bk,bkd->bd", torch.softmax(logits, 1), self.means + moved)
+    def posterior_shift(self, y: Tensor, sigma: Tensor) -> Tensor:
+        """posterior_mean - y = -sigma^2 sum_k r_k (C_k + sigma^2)^-1 (y - m_k)."""
+        here = self.to(y.device)
+        if here.spread is not None:
+            return cloud.Cloud.of(here.means, here.weights, here.spread).posterior_shift(y, sigma)
+        return here._pieces(y, sigma, shift=True)
+
+    def _pieces(self, y: Tensor, sigma: Tensor, shift: bool) -> Tensor:
+        size = max(1, cloud.ROWS // (8 * self.means.numel()))
+        parts = []
+        for rows, noise in zip(y.split(size), sigma.split(size), strict=True):
+            along, variance, logits = self._seen(rows, noise)
+            gain = -noise[:, None, None].square() / variance if shift else self.variances / variance
+            moved = gain * along
+            if self.axes is not None:
+                moved = torch.einsum("kde,bke->bkd", self.axes, moved)
+            parts.append(torch.einsum("bk,bkd->bd", torch.softmax(logits, 1), moved if shift else self.means + moved))
+        return torch.cat(parts) if parts else y.clone()
 
     def _seen(self, y: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """y - mean along each component's axes (B, K, D), the variances there, and log w_k N(y; ...) + const (B, K)."""

@@ -70,7 +70,7 @@ class Empirical(FiniteTarget):
     Raises OptionError for what is no such data, and for values that are not finite.
     """
 
-    data: Any
+    data: str | Tensor
 
     def __post_init__(self) -> None:
         if not isinstance(self.data, str):

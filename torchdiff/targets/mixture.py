@@ -47,6 +47,9 @@ class MixtureTarget(Target):
     def posterior_mean(self, y: Tensor, sigma: Tensor) -> Tensor:
         return self.components.posterior_mean(y, sigma)
 
+    def posterior_shift(self, y: Tensor, sigma: Tensor) -> Tensor:
+        return self.components.posterior_shift(y, sigma)
+
     def moments(self) -> tuple[Tensor, Tensor]:
         return self.components.moments()
 

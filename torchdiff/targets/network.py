@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
+from scipy.linalg import solve_triangular
 from torch import Tensor
 
 from torchdiff.denoiser import PREDICTIONS, Denoiser
@@ -35,12 +38,8 @@ def exact_denoiser(target: Target, sde: LinearSDE | str, prediction: str | None 
 class ExactNetwork:
     """net(x, t), for n blocks net(x, v, ..., t): blocks (B, *shape) of one floating dtype, t (B,); returns that dtype.
 
-    With z = a x0 + N(0, S) in the n blocks, a the first column of alpha and S = L L^T, L = sigma lower triangular, put
-    w = L^-1 a. The likelihood of x0 has the precision p = w . w and the centre y = w . L^-1 z / p, so that
-
-        E[x0 | z] = denoise(y, p^-1/2)        score of the last block = -(L^-1 (z - a E[x0 | z]))_n / L_nn
-
-    for L^-T is upper triangular. Rows are at times of their own. Inside, all is float64; t is read as it came.
+    One block: x0 = denoise(x / alpha, sigma / alpha), eps = (x - alpha x0) / sigma. More blocks: see Reading.
+    Rows are at times of their own. Inside, all is float64; t is read as it came.
     """
 
     def __init__(self, target: Target, sde: LinearSDE, meaning: Denoiser) -> None:
@@ -76,48 +75,71 @@ class ExactNetwork:
         blind = alpha == 0.0
         y = torch.where(blind, torch.zeros_like(x), x / alpha.masked_fill(blind, 1.0))
         ratio = (sigma / alpha).masked_fill(blind, torch.inf).reshape(-1)
-        x0 = self.target.denoise(y, ratio)
+        shift = self.target.shift(y, ratio)
         still = sigma == 0.0  # there eps = -sigma score goes to 0 with sigma
-        eps = ((x - alpha * x0) / sigma.masked_fill(still, 1.0)).masked_fill(still, 0.0)
+        eps = (torch.where(blind, x, -alpha * shift) / sigma.masked_fill(still, 1.0)).masked_fill(still, 0.0)
+        x0 = y + shift
         return u * x0 + w * eps
 
     def _blocks(self, blocks: list[Tensor], levels: list[Level]) -> Tensor:
-        x, n = blocks[0], len(blocks)
-        factor = [[_column([level.sigma[i][j] for level in levels], x) for j in range(i + 1)] for i in range(n)]
-        along = [_column([level.alpha[i][0] for level in levels], x) for i in range(n)]
-        last = factor[-1][-1]
-        if bool((last == 0.0).any()):
-            t = levels[int((last == 0.0).flatten().int().argmax())].t
-            raise IncompatibleError(f"{self.sde!r} has no score at t = {t:g}, where its last block has no noise")
-        # near the data x / a says x0 to nearly all digits: what the other blocks add to it keeps its own
-        near = along[0].abs() > factor[0][0]
-        guess = torch.where(near, x / along[0].masked_fill(~near, 1.0), torch.zeros_like(x))
-        w, u = _substitute(factor, along), _substitute(factor, _less(blocks, along, guess))
-        known = factor[0][0] == 0.0  # at t = 0 the first block has no noise
-        precision = torch.stack(w).square().sum(0)
-        blind = known | (precision == 0.0)
-        centre = guess + ((torch.stack(w) * torch.stack(u)).sum(0) / precision).masked_fill(blind, 0.0)
-        noise = (precision**-0.5).masked_fill(known, 0.0).reshape(-1)
-        x0 = self.target.denoise(centre, noise)
-        score = -_substitute(factor, _less(blocks, along, x0))[-1] / last
-        own, scale = (_column([m[i] for m in map(self.meaning.meaning, levels)], x) for i in (0, 1))
+        found = {level.t: reading(level) for level in dict.fromkeys(levels)}
+        each = [found[level.t] for level in levels]
+        for one, level in zip(each, levels, strict=True):
+            if one is None:
+                raise IncompatibleError(
+                    f"{self.sde!r} has no score at t = {level.t:g}, where its last block has no noise"
+                )
+        rows = [[*one.centre, *one.rest, one.noise, one.pull] for one in each if one is not None]
+        table = torch.tensor(rows, dtype=torch.float64)
+        n, z = len(blocks), torch.stack(blocks, dim=1)
+        centre, rest, noise, pull = (
+            part.reshape(*part.shape, *[1] * (z.dim() - 2)) for part in table.to(z).split([n, n, 1, 1], dim=1)
+        )
+        shift = self.target.shift((centre * z).sum(1), noise.reshape(-1))
+        score = pull[:, 0] * shift - (rest * z).sum(1)
+        own, scale = (_column([m[i] for m in map(self.meaning.meaning, levels)], score) for i in (0, 1))
         return (score - own * blocks[-1]) / scale
 
 
-def _less(blocks: list[Tensor], along: list[Tensor], x0: Tensor) -> list[Tensor]:
-    return [block - a * x0 for block, a in zip(blocks, along, strict=True)]
+class Reading(NamedTuple):
+    """How the blocks z = a x0 + N(0, S) at a level say x0, and what of them does not depend on it; floats.
+
+    centre (n,): y = centre . z, all that z says of x0: y = x0 + noise eps, with 1 / noise^2 = a . S^-1 a.
+    rest (n,), pull: log p(z) = log p_noise(y) + log N(Q z; 0, Q S Q^T) for any Q of n - 1 rows that takes a to 0, so
+
+        score of the last block = pull (E[x0 | y] - y) - rest . z,   pull = (S^-1 a)_n,
+        rest = last row of Q^T (Q S Q^T)^-1 Q
+
+    Nothing cancels near the data, as it does in S^-1 (z - a E[x0 | z]): Q S Q^T is regular where S is not, and E - y is
+    the target's own `shift`.
+    """
+
+    centre: tuple[float, ...]
+    rest: tuple[float, ...]
+    noise: float
+    pull: float
 
 
-def _substitute(factor: list[list[Tensor]], right: list[Tensor]) -> list[Tensor]:
-    """L^-1 right, block by block; a block that has no noise of its own, a zero pivot, counts as 0."""
-    solved: list[Tensor] = []
-    for row, value in zip(factor, right, strict=True):
-        rest = value
-        for weight, earlier in zip(row, solved, strict=False):
-            rest = rest - weight * earlier
-        still = row[-1] == 0.0
-        solved.append((rest / row[-1].masked_fill(still, 1.0)).masked_fill(still, 0.0))
-    return solved
+def reading(level: Level) -> Reading | None:
+    """None where the last block has no noise beside that in x0."""
+    a, factor = np.array(level.alpha)[:, 0], np.array(level.sigma)
+    n, j = len(a), int(np.abs(a).argmax())
+    q = np.zeros((n - 1, n))
+    for row, i in enumerate(i for i in range(n) if i != j):
+        q[row, i], q[row, j] = a[j], -a[i]
+    upper = np.asarray(np.linalg.qr((q @ factor).T, mode="r"))  # (Q L)(Q L)^T = R^T R without squares
+    if not np.all(np.diag(upper) != 0.0):
+        return None
+    half = solve_triangular(upper.T, q, lower=True)
+    rest = tuple(half.T @ half[:, -1])
+    if factor[0, 0] == 0.0:  # t = 0: the first block is x0
+        return Reading((1.0 / a[0], *[0.0] * (n - 1)), rest, 0.0, 0.0)
+    w = solve_triangular(factor, a, lower=True)
+    precision = float(w @ w)
+    if precision == 0.0:
+        return Reading((0.0,) * n, rest, math.inf, 0.0)
+    along = solve_triangular(factor.T, w)
+    return Reading(tuple(along / precision), rest, precision**-0.5, float(along[-1]))
 
 
 def _column(values: list[float], x: Tensor) -> Tensor:
