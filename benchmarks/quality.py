@@ -14,6 +14,7 @@ from pathlib import Path
 from torchdiff import bench, storage
 from torchdiff.bench.advice import answer
 from torchdiff.bench.cells import Cells
+from torchdiff.bench.store import put
 from torchdiff.bench.summary import budgets, contenders, score, told
 from torchdiff.bench.tables import labels, number
 from torchdiff.errors import DependencyError
@@ -79,15 +80,15 @@ def part(name: str, cells: Cells) -> str:
 def main() -> None:
     small = {"seeds": (0,), "count": 300} if "--quick" in sys.argv else {"seeds": (0, 1), "count": 1000}
     parts = [
-        "# Steps against quality\n\nWritten by `python benchmarks/quality.py` (`make quality`). Every number stands beside "
-        "what as many real samples score; `*` is the best at a budget, told apart from all others by the paired "
+        "# Steps against quality\n\nWritten by `python benchmarks/quality.py` (`make quality`). Every number "
+        "stands beside what as many real samples score; `*` is the best at a budget, told apart from all others by the paired "
         "comparison at 95 %, `=` the best and whatever cannot be told from it.\n"
     ]
     others = rivals()
     for name, words in BENCHES.items():
         cells = bench.run(
-            **words, solvers=[*OURS.split(","), *others], calls=CALLS, out=ROOT / "out" / "quality" / name, progress=True,
-            **small,
+            **words, **small, solvers=[*OURS.split(","), *others], calls=CALLS, progress=True,
+            out=ROOT / "out" / "quality" / name,
         )  # fmt: skip
         bench.report(cells, ROOT / "out" / "quality" / name / "report.html")
         bench.plot(cells, ROOT / "out" / "quality" / name)
@@ -98,7 +99,7 @@ def main() -> None:
     )
     text = "\n".join(parts) + "\n"
     place = ROOT / "docs" / "benchmarks.md"
-    storage.write(place, lambda file: None if file.write(text.encode()) else None)
+    storage.write(place, lambda file: put(file, text))
     print(place)
 
 

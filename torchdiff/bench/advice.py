@@ -36,17 +36,17 @@ def answer(cells: Cells, metric: str | None = None) -> Answer:
         return Answer("No run was sound, so nothing can be said; the reasons stand below.", ())
     reached = [row for row in done if row[2].at_floor]
     budget, leads, best = reached[0] if reached else done[-1]
-    who = _names(cells, leads[:3])
+    first, *others = leads
     if reached:
-        what = f"Take {who} with {told(budget)}: at {_score(best)} it is within what perfect samples score"
-        more = f" ({number(known[1])} to {number(known[2])}); more calls cannot be seen to buy anything."
+        what = f"Take {_names(cells, [first])} with {told(budget)}: it scores {_score(best)}, and as many real samples "
+        what += f"{number(known[1])} to {number(known[2])}; more calls cannot be seen to buy anything."
     else:
         times = (best.value or 0.0) / known[0] if known[0] > 0.0 else 0.0
-        what = f"Take {who} with {told(budget)}: at {_score(best)} it is the best measured"
-        more = f", {number(times)} times what perfect samples score ({number(known[0])})." if times > 1.0 else "."
-    if len(leads) > 1:
-        more += " These cannot be told apart." if len(leads) <= 3 else f" {len(leads)} cannot be told apart there."
-    return Answer(what + more, tuple(rows))
+        what = f"Take {_names(cells, [first])} with {told(budget)}, the best measured: it scores {_score(best)}"
+        what += f", {number(times)} times what as many real samples score." if times > 1.0 else "."
+    if others:
+        what += f" Not told apart from it: {_names(cells, others[:4], 'and')}{', and others' * (len(others) > 4)}."
+    return Answer(what, tuple(rows))
 
 
 def floor_said(cells: Cells, metric: str) -> str:
@@ -61,9 +61,9 @@ def floor_said(cells: Cells, metric: str) -> str:
     )
 
 
-def _names(cells: Cells, leads: Sequence[str]) -> str:
+def _names(cells: Cells, leads: Sequence[str], word: str = "or") -> str:
     known = [labels(cells)[name] for name in leads]
-    return known[0] if len(known) == 1 else f"{', '.join(known[:-1])} or {known[-1]}"
+    return known[0] if len(known) == 1 else f"{', '.join(known[:-1])} {word} {known[-1]}"
 
 
 def _score(best: Score) -> str:

@@ -59,7 +59,7 @@ def _images(cells: Cells, shown: dict[tuple[str, str], Any], rows: list[str], wh
             strip = np.concatenate([np.asarray(image) for image in x[:across]], axis=2)
             pixels = ((strip.clip(-1.0, 1.0) + 1.0) * 127.5).round().astype(np.uint8).transpose(1, 2, 0)
             kind = {"cmap": "gray", "vmin": 0, "vmax": 255} if channels == 1 else {}
-            axis.imshow(pixels[:, :, 0] if channels == 1 else pixels, interpolation="nearest", **kind)
+            axis.imshow(pixels[:, :, 0] if channels == 1 else pixels, interpolation="none", **kind)
     return figure
 
 

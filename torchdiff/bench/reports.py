@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from html import escape
 from pathlib import Path
@@ -88,7 +87,7 @@ def _brief(rows: Any, metric: str) -> str:
         f"<tr><td>{escape(b)}</td><td>{escape(who)}</td><td>{escape(what)}</td></tr>" for b, who, what in rows
     )
     head = f"<tr><th>with</th><th>best, or not told apart from it</th><th>{escape(metric)}</th></tr>"
-    return f'<div class="wide"><table>{head}{lines}</table></div>'
+    return f'<div class="wide"><table class="brief">{head}{lines}</table></div>'
 
 
 def _scores(cells: Cells, metric: str) -> str:
@@ -96,7 +95,7 @@ def _scores(cells: Cells, metric: str) -> str:
     known = floor(cells, metric)
     lines = []
     if known is not None:
-        cell = f"<td>{number(known[0])} <small>{number(known[1])} to {number(known[2])}</small></td>"
+        cell = f"<td>{number(known[0])} <small>({number(known[1])} to {number(known[2])})</small></td>"
         lines.append(f'<tr class="floor"><td>real data: the floor</td>{cell * len(budgets(cells))}</tr>')
     for name, label in labels(cells).items():
         boxes = []
@@ -118,18 +117,11 @@ def _scores(cells: Cells, metric: str) -> str:
 
 
 def _samples(cells: Cells, drawn: dict[str, bytes]) -> str:
-    if "samples.png" not in drawn:
+    if "samples.svg" not in drawn:
         return ""
-    shape = next(iter(cells.samples.values())).shape
-    if len(shape) == 2:
-        picture, what = _svg(drawn["samples.svg"], "samples"), "Blue: samples. Grey: real data."
-    else:
-        data = base64.b64encode(drawn["samples.png"]).decode()
-        picture, what = (
-            f'<img alt="samples" src="data:image/png;base64,{data}">',
-            "Each column of images starts from the same noise.",
-        )
-    return f"<h2>Samples</h2><figure>{picture}<figcaption>{what}</figcaption></figure>"
+    flat = next(iter(cells.samples.values())).dim() == 2
+    what = "Blue: samples. Grey: real data." if flat else "Each column of images starts from the same noise."
+    return f"<h2>Samples</h2><figure>{_svg(drawn['samples.svg'], 'samples')}<figcaption>{what}</figcaption></figure>"
 
 
 def _plain(cells: Cells, head: str, note: str, text: Any) -> str:
@@ -154,7 +146,7 @@ def _exact(cells: Cells) -> str:
 
 def _seconds(cells: Cells) -> str:
     def text(found: Any) -> str:
-        return f"{number(found.seconds)} <small>{found.calls} calls, update {number(found.update)}</small>"
+        return f"{number(found.seconds)} <small>({found.calls} calls, update {number(found.update)})</small>"
 
     note = "Median over seeds of a run of all samples; update is what of it was not spent inside the network."
     return _plain(cells, "Seconds", note, text)

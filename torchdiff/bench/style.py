@@ -19,7 +19,7 @@ p { max-width: 46rem; margin: .5rem 0; } .lead { color: var(--soft); margin-top:
 .answer p { font-size: 1.2rem; line-height: 1.45; }
 figure { margin: 1rem 0 0; overflow-x: auto; } figure svg { width: 100%; height: auto; min-width: 46rem;
   display: block; }
-figure img { max-width: 100%; image-rendering: pixelated; display: block; }
+figure svg image { image-rendering: pixelated; }
 figcaption, .note { color: var(--soft); font-size: .87rem; max-width: 46rem; margin-top: .4rem; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size:
   .92rem; }
@@ -27,6 +27,7 @@ th, td { padding: .32rem .9rem; text-align: right; white-space: nowrap; border-b
 th { font-weight: 600; color: var(--soft); } th:first-child, td:first-child { text-align: left; padding-left: 0; }
 tr.floor td { color: var(--soft); } td.best { background: var(--best); font-weight: 650; } td.tie { background:
   var(--tie); }
+.brief td:nth-child(2), .brief th:nth-child(2) { text-align: left; }
 td small { color: var(--soft); font-weight: 400; }
 code, pre { font: .85rem/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
 pre { background: var(--tie); padding: .8rem 1rem; overflow-x: auto; white-space: pre-wrap; border-radius: 4px; }

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
-from typing import TYPE_CHECKING
+from typing import Any, NamedTuple
+
+from torch import Tensor
 
 from torchdiff.bench.cells import Record
 from torchdiff.bench.question import Job, Question, budget
@@ -14,17 +16,23 @@ from torchdiff.bench.summary import best_of, columns
 from torchdiff.metrics import Gauge
 from torchdiff.metrics.gauge import FINE
 
-if TYPE_CHECKING:
-    from torchdiff.metrics.gauge import Compared
-
 CHANCE = 0.05  # that any of the contenders at a budget which are alike in truth is told apart
+
+
+class Pair(NamedTuple):
+    """Two sets of one seed by a metric: the values, and half of the 95 % interval of their difference."""
+
+    a: float
+    b: float
+    half: float
 
 
 def compare(finished: Sequence[Job], asked: Question, gauges: Mapping[str, Gauge], store: Store) -> None:
     """The best contender at each budget, by each metric, against all others there; kept as records.
 
-    Each seed's two sets are compared by the swap test of torchdiff.metrics; the differences of the seeds are averaged.
-    The interval is widened to that of `CHANCE` shared among the rivals, as if differences were normal (Bonferroni).
+    Where the two sets' own intervals tell them apart, that is the answer. Else each seed's two sets are compared by the
+    paired test of torchdiff.metrics, which sees less difference and costs more. The differences of the seeds are
+    averaged; the interval is widened to that of `CHANCE` shared among the rivals (Bonferroni).
     """
     cells = [store.records[job.key] for job in finished]
     keep = set()
@@ -39,43 +47,42 @@ def compare(finished: Sequence[Job], asked: Question, gauges: Mapping[str, Gauge
                 among = f"{len(rivals)} rivals, seeds {','.join(map(str, seeds))}"
                 key = f"{metric} | {budget(asked.way, number)} | {best} | {rival} | {among}"
                 keep.add(key)
-                if key not in store.records and seeds:
-                    pairs = [[_of(column[name], seed)["key"] for name in (best, rival)] for seed in seeds]
-                    found = [gauge.compare(*map(store.samples, pair)) for pair in pairs]
-                    store.add(
-                        record(key, metric, budget(asked.way, number), best, rival, found, len(rivals), gauge.floor)
-                    )
+                if key in store.records or not seeds:
+                    continue
+                mine, theirs = ([_of(column[name], seed) for seed in seeds] for name in (best, rival))
+                found = verdict([_apart(*two) for two in zip(mine, theirs, strict=True)], len(rivals), gauge.floor)
+                if found["tie"]:
+                    pairs = [
+                        _paired(gauge, store.samples(a["key"]), store.samples(b["key"]))
+                        for a, b in zip(mine, theirs, strict=True)
+                    ]
+                    found = verdict(pairs, len(rivals), gauge.floor)
+                names = {"metric": metric, "budget": budget(asked.way, number), "best": best, "other": rival}
+                store.add({"kind": "versus", "key": key, **names, **found, "against": len(seeds)})
     store.drop(keep)
 
 
-def record(
-    key: str,
-    metric: str,
-    where: str,
-    best: str,
-    other: str,
-    found: Sequence[Compared],
-    rivals: int,
-    floor: tuple[float, float, float],
-) -> Record:
-    """The record of a comparison of two contenders, a seed each of `found`.
-
-    A tie as in torchdiff.metrics: the interval holds 0, or both means lie below what perfect samples score at most, or
-    the difference is below 1 % of the floor's width.
-    """
+def verdict(pairs: Sequence[Pair], rivals: int, floor: tuple[float, float, float]) -> dict[str, Any]:
+    """difference, low, high, and whether it is a tie: as in torchdiff.metrics, the interval holds 0, or both means lie
+    below what perfect samples score at most, or the difference is below 1 % of the floor's width."""
     _, low, high = floor
+    count = len(pairs)
     wider = NormalDist().inv_cdf(1.0 - CHANCE / (2.0 * rivals)) / NormalDist().inv_cdf(1.0 - CHANCE / 2.0)
-    difference = math.fsum(one.difference for one in found) / len(found)
-    half = wider * math.sqrt(math.fsum((one.high - one.difference) ** 2 for one in found)) / len(found)
-    within = all(
-        math.fsum(values) / len(found) <= high for values in zip(*((one.a, one.b) for one in found), strict=True)
-    )
-    tie = within or abs(difference) <= max(half, FINE * (high - low))
-    return {
-        "kind": "versus", "key": key, "metric": metric, "budget": where, "best": best, "other": other,
-        "difference": difference, "low": difference - half, "high": difference + half, "against": len(found),
-        "tie": tie,
-    }  # fmt: skip
+    a, b = (math.fsum(values) / count for values in zip(*((pair.a, pair.b) for pair in pairs), strict=True))
+    half = wider * math.sqrt(math.fsum(pair.half**2 for pair in pairs)) / count
+    tie = max(a, b) <= high or abs(a - b) <= max(half, FINE * (high - low))
+    return {"difference": a - b, "low": a - b - half, "high": a - b + half, "tie": tie}
+
+
+def _apart(a: Record, b: Record) -> Pair:
+    """As if the two had nothing in common: wider than what is true of samples from the same noise."""
+    x, y = a["score"], b["score"]
+    return Pair(x["value"], y["value"], math.hypot(x["high"] - x["value"], y["high"] - y["value"]))
+
+
+def _paired(gauge: Gauge, a: Tensor, b: Tensor) -> Pair:
+    found = gauge.compare(a, b)
+    return Pair(found.a, found.b, found.high - found.difference)
 
 
 def _of(cells: Sequence[Record], seed: int) -> Record:
