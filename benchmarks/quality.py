@@ -14,6 +14,7 @@ from pathlib import Path
 from torchdiff import bench, storage
 from torchdiff.bench.advice import answer
 from torchdiff.bench.cells import Cells
+from torchdiff.bench.entrants import contender
 from torchdiff.bench.store import put
 from torchdiff.bench.summary import budgets, contenders, score, told
 from torchdiff.bench.tables import labels, number
@@ -44,7 +45,7 @@ def rivals() -> list[str]:
     found = []
     for spec in PEERS:
         try:
-            bench.contenders.contender(spec)
+            contender(spec)
         except DependencyError as error:
             print(f"left out: {spec}: {error}", file=sys.stderr)
         else:
@@ -80,8 +81,9 @@ def part(name: str, cells: Cells) -> str:
 def main() -> None:
     small = {"seeds": (0,), "count": 300} if "--quick" in sys.argv else {"seeds": (0, 1), "count": 1000}
     parts = [
-        "# Steps against quality\n\nWritten by `python benchmarks/quality.py` (`make quality`). Every number "
-        "stands beside what as many real samples score; `*` is the best at a budget, told apart from all others by the paired "
+        "# Steps against quality\n\n"
+        "Written by `python benchmarks/quality.py` (`make quality`). Every number stands beside "
+        "what as many real samples score; `*` is the best at a budget, told apart from all others by the paired "
         "comparison at 95 %, `=` the best and whatever cannot be told from it.\n"
     ]
     others = rivals()

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 import torchdiff
 from torchdiff import bench
 from torchdiff.bench.cells import FIELDS, check, parse
-from torchdiff.bench.contenders import Scene, contender
+from torchdiff.bench.contenders import Scene
+from torchdiff.bench.entrants import contender
 from torchdiff.bench.meter import Meter
 from torchdiff.bench.specs import listed, split
 from torchdiff.bench.summary import score

@@ -53,9 +53,8 @@ LAYERS = (
     ("pictures",),
     ("testing", "testing.*", "targets", "targets.*"),
     ("metrics", "metrics.*"),
-    ("bench", "bench.*"),
     ("torchdiff",),  # the face: all but the registries is imported on first use
-    ("doctor",),
+    ("doctor", "bench", "bench.*"),
     ("cli", "cli.*"),
     ("__main__",),
 )

@@ -100,13 +100,3 @@ class Ours(Contender):
             on_nonfinite="mark",
         )
         return done.x, done.finite
-
-
-def contender(spec: str) -> Contender:
-    """The contender of a spec. Raises UnknownNameError, OptionError, PluginError or DependencyError."""
-    library, _, rest = spec.partition(":")
-    if library in ("diffusers", "azula") and library not in SOLVERS:
-        from torchdiff.bench import azula, diffusers
-
-        return (diffusers if library == "diffusers" else azula).contender(rest)
-    return Ours(SOLVERS.get(spec))

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from torchdiff.bench.contenders import Contender, Ready, Scene, contender
+from torchdiff.bench.contenders import Contender, Ready, Scene
+from torchdiff.bench.entrants import contender
 from torchdiff.bench.specs import listed, split, wholes
 from torchdiff.bench.subject import Subject
 from torchdiff.errors import OptionError, TorchdiffError, shown
