@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -23,7 +23,7 @@ from torchdiff.solvers.base import Solver
 class Scene:
     """What all contenders share: the process, the network, and what it is asked for.
 
-    shape: of an event. cond(first, count): the conditions of these samples.
+    shape: of an event. cond(first, count): the conditions of these samples. spectrum: of the data, as Subject has it.
     """
 
     sde: LinearSDE
@@ -32,6 +32,7 @@ class Scene:
     cond: Callable[[int, int], Mapping[str, Any]]
     dtype: torch.dtype
     device: torch.device
+    spectrum: Callable[[], tuple[Any, Any]] | None = None
 
 
 class Ready(NamedTuple):
@@ -77,13 +78,20 @@ class Ours(Contender):
         return SOLVERS.label(self.solver)
 
     def ready(self, scene: Scene, way: str, count: int, grid: str | None) -> Ready:
-        words: dict[str, Any] = {"steps": None, "calls": None, "times": None, "sigmas": None, "grid": None}
-        words |= dict.fromkeys(("t_min", "t_max", "final")) | {"noise": "white", way: count}
         chosen = default_grid(scene.sde, scene.sde.t_max, scene.sde.t_min) if grid is None else GRIDS.get(grid)
-        words["grid"] = None if grid is None else chosen
-        # the very words of `sample` below, so that it finds this plan and spends no time on it
-        plan = planned(scene.sde, self.solver, scene.denoiser, False, **words)
-        return Ready(GRIDS.label(chosen), plan.steps, plan.calls, plan, {way: count, "grid": words["grid"]})
+        label = GRIDS.label(chosen)
+        if getattr(chosen, "spectrum", None) == "data" and scene.spectrum is not None:
+            chosen = replace(chosen, spectrum=scene.spectrum())  # pyright: ignore[reportArgumentType]
+        plan = self._planned(scene, {way: count, "grid": None if grid is None else chosen})
+        # a run is by its times: a grid that is computed for seconds, or for data, is then at hand
+        times = tuple(level.t for level in plan.grid[: len(plan.grid) - plan.final])
+        return Ready(label, plan.steps, plan.calls, self._planned(scene, {"times": times}), {"times": times})
+
+    def _planned(self, scene: Scene, given: dict[str, Any]) -> Plan:
+        """The plan, which `sample` with the same words finds again without any time of its own."""
+        names = ("steps", "calls", "times", "sigmas", "grid", "t_min", "t_max", "final")
+        words: dict[str, Any] = dict.fromkeys(names) | {"noise": "white"} | given
+        return planned(scene.sde, self.solver, scene.denoiser, False, **words)
 
     def sample(self, scene: Scene, ready: Ready, seed: int, first: int, count: int) -> tuple[Tensor, Tensor]:
         done = sample(

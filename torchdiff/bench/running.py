@@ -69,7 +69,7 @@ def run(
     sde:       the process that the network was trained on; "vp" by default.
     solvers, grids: lists of names with options, or text "ddim:eta=0.5,dpmpp_*" with patterns; `diffusers:NAME` and
                `azula:NAME` are samplers of those libraries, which have grids of their own. What cannot run is left out,
-               with the reason in the header.
+               with the reason in the header. On grid "optimal:spectrum=data" the times are computed for these data.
     calls or steps: network calls to spend, or steps. seeds, count: sets of so many samples. batch: of a call.
     metrics:   names; the target's or the preset's own by default.
     budget:    seconds: no cell is begun that would end later. Comparisons between finished cells come on top.
@@ -101,7 +101,8 @@ def run(
         raise OptionError(f"budget is a number of seconds above 0, got {shown(budget)}")
     meter = Meter()
     process = SDES.get(asked.sde)
-    scene = Scene(process, meter.around(subject.denoiser(process)), subject.shape, subject.cond, torch.float32, place)
+    net = meter.around(subject.denoiser(process))
+    scene = Scene(process, net, subject.shape, subject.cond, torch.float32, place, subject.spectrum)
     todo, left = jobs(asked, scene)
     gauges = {name: subject.gauge(name, asked.count) for name in asked.metrics}
     store = Store(None if out is None else Path(out))
