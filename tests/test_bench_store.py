@@ -181,8 +181,11 @@ def test_a_cell_without_its_samples_is_made_again(tmp_path):
     """A comparison needs them; a folder that lost some makes these cells anew, with the same numbers."""
     bench.run(out=tmp_path / "a", **WISH)
     before = text(tmp_path / "a")
-    sorted((tmp_path / "a" / "samples").iterdir())[0].unlink()
+    lost = sorted((tmp_path / "a" / "samples").iterdir())[0]
+    content = lost.read_bytes()
+    lost.unlink()
     bench.run(out=tmp_path / "a", **WISH)
+    assert lost.read_bytes() == content
     assert text(tmp_path / "a") == before
 
 
