@@ -16,6 +16,7 @@ from torchdiff.bench.summary import Score, budgets, contenders, floor, score
 from torchdiff.bench.tables import labels
 from torchdiff.pictures import pyplot
 
+BANDS = 5  # contenders with a band; of more, each has bars
 LOUD = 10  # contenders with a colour; of more, the best of these many
 STYLE = {
     "font.size": 9,
@@ -119,8 +120,11 @@ def _panel(
             markerfacecolor=PAPER if way.hollow else way.colour,
         )  # fmt: skip
         if not exact and not way.faint:
-            sides = [(max(scores[i].low or 0.0, 0.25 * (scores[i].value or 0.0)), scores[i].high) for i in order]
-            axis.fill_between(at, *zip(*sides, strict=True), color=way.colour, alpha=0.13, linewidth=0, zorder=2)
+            sides = [(max(scores[i].low or 0.0, 0.25 * (scores[i].value or 0.0)), scores[i].high or 0.0) for i in order]
+            if sum(not one.faint for one in look.values()) <= BANDS:
+                axis.fill_between(at, *zip(*sides, strict=True), color=way.colour, alpha=0.13, linewidth=0, zorder=2)
+            else:  # bands over each other would be one grey
+                axis.vlines(at, *zip(*sides, strict=True), color=way.colour, alpha=0.45, linewidth=0.9, zorder=2)
         if name in names and not way.faint:
             ends[name] = (at[-1], values[-1])
     axis.set(xscale="log", yscale="log")

@@ -19,8 +19,8 @@ from torchdiff.bench.tables import labels, number, plus_minus, title
 
 INKS = {colours.INK: "ink", colours.SOFT: "soft", colours.RULE: "rule", colours.PAPER: "paper"}
 WORK = (
-    "Left and lower is better. Bands are 95 % intervals; the grey band is where perfect samples score. Dashed lines "
-    "with hollow marks are other libraries."
+    "Left and lower is better. Bands and bars are 95 % intervals; the grey band is where perfect samples score. Dashed "
+    "lines with hollow marks are other libraries."
 )
 
 
