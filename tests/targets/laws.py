@@ -22,6 +22,7 @@ SMALL = {
                      "swiss_roll:points=16", "checkerboard")
     },
     "mixture": FULL,
+    "round": Mixture([3.0, 1.0, 2.0], [[-0.5, 0.0], [0.4, 0.6], [0.2, -0.9]], 0.04),
     "empirical": POINTS,
 }  # fmt: skip
 

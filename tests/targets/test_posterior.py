@@ -168,6 +168,8 @@ def test_the_nearest_point_without_noise():
     y = torch.tensor([[0.1, 0.2], [0.9, 0.4], [0.5, 0.2], [7.0, -3.0]])
     expected = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.5, 0.0], [1.0, 0.0]]).double()
     torch.testing.assert_close(square.denoise(y, 0.0), expected, rtol=0.0, atol=0.0)
+    hair = torch.tensor([[math.nextafter(0.5, 1.0), 0.2]], dtype=torch.float64)
+    torch.testing.assert_close(square.denoise(hair, 0.0), expected[1:2], rtol=0.0, atol=0.0)
     board = Checkerboard()
     y = torch.tensor([[-1.5, -1.9], [-0.9, -1.2], [3.0, 3.0], [-3.0, 5.0], [-0.6, -1.3], [0.5, -0.8]])
     nearest = torch.tensor([[-1.5, -1.9], [-1.0, -1.2], [2.0, 2.0], [-1.0, 2.0], [-0.6, -1.0], [0.5, -1.0]]).double()

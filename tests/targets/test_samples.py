@@ -265,3 +265,35 @@ def test_a_target_of_your_own_is_one_decorator():
     finally:
         TARGETS._classes.pop("test_sign", None)
         TARGETS._names.pop(Sign, None)
+
+
+PLUGIN = """
+from dataclasses import dataclass
+from torchdiff.metrics import Energy
+from torchdiff.targets import GMM2D
+
+class Plugged(GMM2D):
+    "A target of another package."
+
+class Double(Energy):
+    "A metric of another package."
+"""
+
+
+def test_targets_and_metrics_come_as_plugins(tmp_path, monkeypatch):
+    """An entry point of either group is listed without its code and loaded by its name."""
+    info = tmp_path / "plugged-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugged\nVersion: 1.0\n")
+    points = ("[torchdiff.targets]", "plugged = plug_law:Plugged", "[torchdiff.metrics]", "double = plug_law:Double")
+    (info / "entry_points.txt").write_text("\n".join(points))
+    (tmp_path / "plug_law.py").write_text(PLUGIN)
+    monkeypatch.delenv("TORCHDIFF_PLUGINS", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "plugged" in torchdiff.list_targets()
+    assert "double" in torchdiff.list_metrics()
+    assert "plug_law" not in sys.modules
+    target = torchdiff.get_target("plugged:modes=3")
+    assert (target.modes, type(target).__name__) == (3, "Plugged")
+    assert type(torchdiff.get_metric("double")).__name__ == "Double"
+    del sys.modules["plug_law"]

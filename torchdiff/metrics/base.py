@@ -37,6 +37,10 @@ class Metric(ABC):
         """What it compares with where no data is given, as the judge sees it (M, ...); None if it needs data."""
         return None
 
+    def strata(self) -> Tensor | None:
+        """The class (M,) of each row of `reference`, where a floor should draw equally many of each; else None."""
+        return None
+
 
 class Judge(ABC):
     """Scores samples (B, *event) against the real rows of its metric."""

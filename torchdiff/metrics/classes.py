@@ -57,8 +57,9 @@ class C2ST(Metric):
     least: ClassVar[int] = 10
     equal: ClassVar[bool] = True
     swaps: ClassVar[int] = 99
+    resamples: ClassVar[int] = 50
 
-    features: int = 128
+    features: int = 64
 
     def __post_init__(self) -> None:
         if self.features < 1:

@@ -25,7 +25,8 @@ FINE = 0.01  # of the floor's width: a smaller difference is not told apart, how
 class Measured(NamedTuple):
     """A metric of samples with 95 % intervals: of its mean over sets of that size, and of what perfect samples score.
 
-    low, high: value +- 1.96 standard deviations of sets drawn from the samples with replacement.
+    low, high: value +- 1.96 standard deviations of sets drawn from the samples with replacement. Near the floor these
+    scatter more than fresh sets do, for energy and mmd 1.7 times.
     floor: the mean of the metric over 39 sets of as many real samples; floor_low, floor_high: the least and the
     largest of them, between which perfect samples lie with a probability of 95 %, whatever the law of the metric.
     """
@@ -103,7 +104,11 @@ class Gauge:
         assert self.data is not None
         random = torch.Generator().manual_seed((self.seed * 1000 + number) % 2**63)
         order = torch.randperm(len(self.data), generator=random)
-        rows, rest = order[: self.count], order[self.count : self.count + self.size]
+        strata = self.metric.strata() if self.own else None
+        if strata is not None:  # the first of each class, the second of each, ...
+            order = order[(_place(strata[order]) * 2**32 + order).argsort()]
+        rows, rest = order[: self.count], order[self.count :]
+        rest = rest[torch.randperm(len(rest), generator=random)[: self.size]]
         return self.metric.prepare(self.data[rest], None), self.data[rows]
 
     @cached_property
@@ -162,6 +167,12 @@ class Gauge:
         if len(x) != self.count:
             raise OptionError(f"this gauge is for {self.count} samples, whose floor it knows; got {len(x)}")
         return x
+
+
+def _place(classes: Tensor) -> Tensor:
+    """(n,) int64: how many rows of its class stand before each row."""
+    one = torch.nn.functional.one_hot(classes.long())
+    return (one.cumsum(0) * one).sum(1) - 1
 
 
 def measure(metric: Metric | str, x: Tensor, real: Any = None, *, seed: int = 0) -> Measured:

@@ -64,6 +64,8 @@ class C2STJudge(Judge):
         self.frequencies = z / median_distance(flat)
         self.phases = 2.0 * math.pi * (torch.arange(metric.features, dtype=torch.float64) + 0.5) / metric.features
         self.real = self._features(flat)
+        folds = [self.real[k::FOLDS] for k in range(FOLDS)]
+        self.square, self.total = torch.stack([p.T @ p for p in folds]), torch.stack([p.sum(0) for p in folds])
 
     def _flat(self, x: Tensor) -> Tensor:
         return seen(x) if self.event == IMAGE else x.reshape(len(x), -1)
@@ -79,21 +81,21 @@ class C2STJudge(Judge):
         size = int(counts[0].sum())
         if size != len(self.real):
             raise OptionError(f"c2st takes as many samples as real rows; got {size} and {len(self.real)}")
-        return torch.stack([self._score(seen, row) for row in counts])
+        return torch.tensor([self._score(seen, row) for row in counts], dtype=torch.float64)
 
-    def _score(self, seen: Tensor, row: Tensor) -> Tensor:
+    def _score(self, seen: Tensor, row: Tensor) -> float:
         """The mean accuracy over samples and real points, less a half."""
-        count = row.double()
-        fold, fold_real = torch.arange(len(seen)) % FOLDS, torch.arange(len(self.real)) % FOLDS
-        right = torch.zeros((), dtype=torch.float64)
-        square = [(seen[fold == k].T * count[fold == k]) @ seen[fold == k] for k in range(FOLDS)]
-        square_real = [self.real[fold_real == k].T @ self.real[fold_real == k] for k in range(FOLDS)]
-        gap = [self.real[fold_real == k].sum(0) - count[fold == k] @ seen[fold == k] for k in range(FOLDS)]
-        whole, away = sum(square) + sum(square_real), sum(gap)
+        count, width = row.double(), seen.shape[1]
+        whole, away, folds = self.square.sum(0), self.total.sum(0), []
         for k in range(FOLDS):
-            normal = whole - square[k] - square_real[k]
-            normal = normal + RIDGE * normal.diagonal().mean() * torch.eye(len(normal), dtype=torch.float64)
-            weights = torch.linalg.solve(normal, away - gap[k])
-            told, told_real = seen[fold == k] @ weights, self.real[fold_real == k] @ weights
-            right = right + count[fold == k] @ (told < 0.0).double() + (told_real >= 0.0).sum()
+            own, times = seen[k::FOLDS], count[k::FOLDS]
+            square, total = (own.T * times) @ own, times @ own
+            folds.append((own, times, square, total))
+            whole, away = whole + square, away - total
+        right = 0.0
+        for k, (own, times, square, total) in enumerate(folds):
+            normal = whole - square - self.square[k]
+            normal = normal + RIDGE * normal.diagonal().mean() * torch.eye(width, dtype=torch.float64)
+            weights = torch.linalg.solve(normal, away + total - self.total[k])
+            right += float(times @ (own @ weights < 0.0).double()) + float((self.real[k::FOLDS] @ weights >= 0.0).sum())
         return right / (2 * len(self.real)) - 0.5
