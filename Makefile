@@ -19,13 +19,13 @@ SHIM := $(wildcard tests/shim/*.cpp tests/shim/*.h)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help demo test test-all lint format check-normals bench train cuda-compile cuda-build cuda-shim sanitize clean FORCE
+.PHONY: help demo test test-all lint format check-normals bench quality train cuda-compile cuda-build cuda-shim sanitize clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-demo: $(STAMPS)/extra-demo ## build everything and sample digits with several samplers into out/
-	$(BIN)/python examples/demo.py
+demo: $(STAMPS)/extra-demo ## build everything, race solvers on the digits: table, pictures and report in out/
+	$(BIN)/torchdiff bench digits --quick --out out
 
 # a process a core, up to 8 (each loads torch); whoever has nothing left takes tests of another's
 PARALLEL := -n auto --maxprocesses 8 --dist worksteal
@@ -52,6 +52,9 @@ check-normals: $(STAMPS)/extra-test ## every word through the maps to normals, a
 
 bench: $(STAMPS)/extra-bench ## time the ops against eager torch, torch.compile, diffusers, torchsde: benchmarks/RESULTS.md
 	env -u OMP_WAIT_POLICY $(BIN)/python -m pytest benchmarks --results benchmarks/RESULTS.md --benchmark-columns=median,iqr,rounds
+
+quality: $(STAMPS)/extra-demo $(STAMPS)/extra-bench $(STAMPS)/extra-peers ## steps against quality, ours beside diffusers' and azula's: docs/benchmarks.md
+	$(BIN)/python benchmarks/quality.py
 
 train: $(STAMPS)/extra-train ## train the small networks of torchdiff.zoo
 	$(BIN)/python -m torchdiff.zoo.train

@@ -60,14 +60,14 @@ LAYERS = (
     ("testing", "testing.*", "targets", "targets.*"),
     ("metrics", "metrics.*"),
     ("torchdiff",),  # the face: all but the registries is imported on first use
-    ("doctor",),
+    ("doctor", "bench", "bench.*"),
     ("cli", "cli.*"),
     ("__main__",),
 )
 # Within these, modules may import each other, in any order that has no circle.
 ROOMS = (
     *("ops", "zoo", "testing", "cli", "conventions", "grids", "guidance", "targets", "metrics", "gaussian", "spectra"),
-    *("tune",),
+    *("tune", "bench"),
 )
 # The solvers that are made of another one.
 SIDEWAYS = {("solvers.denoise", "solvers.euler_maruyama"), ("solvers.chain", "solvers.ddim")}

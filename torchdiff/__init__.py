@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from torchdiff.registry import GRIDS, METRICS, SDES, SOLVERS, TARGETS
 
 if TYPE_CHECKING:
-    from torchdiff import gaussian, metrics, noise, spectra, targets, testing, tune
+    from torchdiff import bench, gaussian, metrics, noise, spectra, targets, testing, tune
     from torchdiff.analysis import Analysis, analyze
     from torchdiff.conventions import Convention, list_conventions, register_convention
     from torchdiff.denoiser import Denoiser
@@ -78,7 +78,7 @@ _LAZY = {
     "torchdiff.solvers": ("AffineSolver", "Carry", "Chain", "Solver", "Span"),
 }
 _HOME = {name: module for module, names in _LAZY.items() for name in names}
-_MODULES = ("gaussian", "metrics", "noise", "ops", "spectra", "targets", "testing", "tune", "zoo")
+_MODULES = ("bench", "gaussian", "metrics", "noise", "ops", "spectra", "targets", "testing", "tune", "zoo")
 
 
 def __getattr__(name: str) -> Any:
@@ -97,7 +97,7 @@ def __dir__() -> list[str]:
 
 __all__ = [  # noqa: RUF022  # by what they are for
     "sample", "Samples", "Sampler", "plan", "Plan", "wrap", "Denoiser", "Convention", "Latent", "noise", "gaussian",
-    "testing", "targets", "metrics", "analyze", "Analysis", "spectra", "tune",
+    "testing", "targets", "metrics", "analyze", "Analysis", "spectra", "tune", "bench",
     "guide", "autoguide", "classifier_guide", "clip", "threshold",
     "simulate", "Paths", "SDE", "reverse", "langevin", "annealed_langevin", "Chains",
     "register_sde", "register_solver", "register_grid", "get_sde", "get_solver", "get_grid",

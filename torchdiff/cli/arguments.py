@@ -25,6 +25,18 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     return read
 
 
+def wholes(low: int, high: int) -> Callable[[str], tuple[int, ...]]:
+    """A reader of whole numbers in [low, high] between commas, 1000 at most."""
+
+    def read(text: str) -> tuple[int, ...]:
+        parts = text.split(",")
+        if len(parts) > 1000:
+            raise ArgumentTypeError(f"expected at most 1000 numbers, got {len(parts)}")
+        return tuple(whole(low, high)(part) for part in parts)
+
+    return read
+
+
 def number(text: str) -> float:
     """A finite number."""
     try:

@@ -8,6 +8,7 @@ from typing import NoReturn
 from torchdiff.cli import (
     analyzing,
     arguments,
+    benching,
     checking,
     doctor,
     guiding,
@@ -105,6 +106,12 @@ def parser() -> Parser:
 
     _add_plugins(commands.add_parser("plugins", help="what is installed; begin one", description=plugins.__doc__))
     _add_simulate(commands)
+
+    bench = commands.add_parser(
+        "bench", help="steps against quality, of solvers and grids", description=benching.__doc__
+    )
+    benching.add(bench)
+    _finish(bench, benching.run, "print the cells, a JSON line each")
 
     check = commands.add_parser("doctor", help="what is installed, and is it well", description=doctor.__doc__)
     _finish(check, doctor.run, "print the checks as JSON")
@@ -231,7 +238,7 @@ def _finish(parser: argparse.ArgumentParser, run, json_help: str) -> None:
 def _no_command(args: argparse.Namespace) -> int:
     if not args.version:
         raise OptionError(
-            "choose a command: sample, list, plan, analyze, tune, simulate, check, plugins or doctor; "
+            "choose a command: sample, list, plan, analyze, tune, simulate, bench, check, plugins or doctor; "
             "see torchdiff --help"
         )
     from torchdiff import __version__

@@ -45,15 +45,15 @@ def run(args: argparse.Namespace) -> int:
 
     if png is not None:
         formats.image_shape(args.shape)
-    device = _device(args.device)
+    device = usable(args.device)
     cond = _conditions("cond", args.cond, args.shape[0], device)
     sides = {
         name: _conditions(name, given, args.shape[0], device)
         for name in ("null", "negative")
         if (given := getattr(args, name)) is not None
     }
-    with _folder_on_path():
-        net = _network(*args.net)
+    with folder_on_path():
+        net = network(*args.net)
         _move(net, device, getattr(torch, args.dtype))
         net = guiding.guided(net, args, sides)
         began = time.perf_counter()
@@ -131,7 +131,7 @@ def _check_memory(shape: tuple[int, ...], dtype: str, blocks: int) -> None:
         raise OptionError(f"shape {shape} takes {need / 2**30:.3g} GiB, this machine has {memory / 2**30:.3g}")
 
 
-def _device(name: str | None) -> Any:
+def usable(name: str | None) -> Any:
     """The device, after a number has been there and back, so that what is no device, or not here, is refused."""
     import torch
 
@@ -159,7 +159,7 @@ def _conditions(flag: str, given: list[tuple[str, list[float] | None]], batch: i
 
 
 @contextlib.contextmanager
-def _folder_on_path() -> Iterator[None]:
+def folder_on_path() -> Iterator[None]:
     """The current folder is searched first, as `python -m` does, for the network that stands there."""
     here = os.getcwd()
     sys.path.insert(0, here)
@@ -169,7 +169,7 @@ def _folder_on_path() -> Iterator[None]:
         sys.path.remove(here)
 
 
-def _network(module: str, attribute: str) -> Any:
+def network(module: str, attribute: str) -> Any:
     """What the factory returns. Its failures are the user's to see: one line that names the factory and the cause."""
     import torch
 

@@ -1,0 +1,16 @@
+"""From a spec to what competes: a solver of ours, or a sampler of another library."""
+
+from __future__ import annotations
+
+from torchdiff.bench.contenders import Contender, Ours
+from torchdiff.registry import SOLVERS
+
+
+def contender(spec: str) -> Contender:
+    """The contender of a spec. Raises UnknownNameError, OptionError, PluginError or DependencyError."""
+    library, _, rest = spec.partition(":")
+    if library in ("diffusers", "azula") and library not in SOLVERS:
+        from torchdiff.bench import azula, diffusers
+
+        return (diffusers if library == "diffusers" else azula).contender(rest)
+    return Ours(SOLVERS.get(spec))
