@@ -39,7 +39,8 @@ def poor():
 @pytest.fixture
 def small(monkeypatch):
     """A reference of 500 rows, for what builds many gauges."""
-    monkeypatch.setattr("torchdiff.metrics.gauge.REFERENCE", 500)
+    for name in torchdiff.list_metrics():
+        monkeypatch.setattr(torchdiff.registry.METRICS.load(name), "rows", 500)
 
 
 @pytest.mark.parametrize("spec", ["energy", SLICED, "ks", "modes", *heavy("mmd", "w2")])
