@@ -10,7 +10,7 @@ import torch
 
 import torchdiff
 from torchdiff.errors import IncompatibleError, NonFiniteError, OptionError, UnknownNameError
-from torchdiff.metrics import compare, measure
+from torchdiff.metrics import Judge, Metric, compare, measure
 from torchdiff.metrics.gauge import Gauge
 from torchdiff.zoo import digits
 
@@ -39,7 +39,8 @@ def poor():
 @pytest.fixture
 def small(monkeypatch):
     """A reference of 500 rows, for what builds many gauges."""
-    monkeypatch.setattr("torchdiff.metrics.gauge.REFERENCE", 500)
+    for name in torchdiff.list_metrics():
+        monkeypatch.setattr(torchdiff.registry.METRICS.load(name), "rows", 500)
 
 
 @pytest.mark.parametrize("spec", ["energy", SLICED, "ks", "modes", *heavy("mmd", "w2")])
@@ -99,7 +100,9 @@ def test_equal_solvers_are_not_ranked(spec, poor):
         found = gauge.compare(a, b)
         ranked, below = ranked + (found.better is not None), below + (found.p <= 0.5)
         above += max(found.a, found.b) > gauge.floor[2]
-        assert (found.low > 0.0 or found.high < 0.0) or found.better is None
+        excluded = found.low > 0.0 or found.high < 0.0
+        assert found.better is None or excluded
+        assert found.p <= 0.05 or not excluded
     assert ranked <= 18
     assert (70 if spec not in ("modes", "ks") else 30) <= below <= 130  # these take few values: p is larger
     assert above >= (150 if spec != "modes" else 0)  # they are not ties for being at the floor
@@ -126,12 +129,52 @@ def test_a_worse_solver_is_ranked(spec, poor):
     assert (back.better, back.difference > 0.0) == ("b", True)
 
 
+class Power(Metric):
+    """The mean of the samples, to a power."""
+
+    def __init__(self, power):
+        self.power = power
+
+    def prepare(self, real, target=None):
+        return PowerJudge(self)
+
+
+class PowerJudge(Judge):
+    def __init__(self, metric):
+        self.metric, self.event = metric, (2,)
+
+    def see(self, x):
+        return x[:, 0]
+
+    def scores(self, seen, counts):
+        return (counts.double() @ seen / counts.sum(1)) ** self.metric.power
+
+
+def test_an_interval_is_the_wider_of_two():
+    """Where a = b + 1, point by point, each of the two is known, and the other one is nothing.
+
+    Mean: drawn pairs all differ by 1, exchanged ones by the mean of 80 signs, 95 % of which are below 1.96 / sqrt(80).
+    Its square, where the means are +-1/2: exchanged pairs do not change the sum of the means, 0, and so not a^2 - b^2,
+    while that of drawn pairs is the sum of the means, of standard deviation 2 sd / sqrt(80). 20 %: 200 draws.
+    """
+    n = 80
+    b = torch.randn(n, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    b = b - b.mean(0) - 0.5
+    for power, half in ((1, 1.96 / math.sqrt(n)), (2, 1.96 * 2.0 * float(b[:, 0].std()) / math.sqrt(n))):
+        found = Gauge(Power(power), TARGET, n).compare(b + 1.0, b)
+        assert found.difference == pytest.approx(2.0 - power, abs=1e-12)
+        assert found.high - found.difference == pytest.approx(half, rel=0.2)
+        assert found.difference - found.low == pytest.approx(half, rel=0.2)
+    assert Gauge(Power(1), TARGET, n).compare(b, b).p == 1.0
+
+
 def test_both_at_the_floor_is_a_tie():
-    """Samples drawn a little together score less than real ones do, which is not better."""
-    x = TARGET.sample(N, seed=77)
-    gauge = Gauge("energy", TARGET, N)
-    found = gauge.compare(0.97 * x, x)
+    """What scores as real samples do is not ranked, however sure the difference: the interval still tells it."""
+    x = TARGET.sample(200, seed=77)
+    gauge = Gauge("energy", TARGET, 200)
+    found = gauge.compare(0.95 * x, x)
     assert max(found.a, found.b) <= gauge.floor[2]
+    assert found.low > 0.0
     assert found.better is None
 
 

@@ -166,6 +166,19 @@ def test_blocks_return_the_law():
     assert gauge.judge(x) <= gauge.floor[2]
 
 
+@pytest.mark.parametrize("sde", ["vp", "flow", "cld"])
+def test_rows_are_alone(sde):
+    """Rows at one time, at times of their own and one by one say the same; no rows say nothing."""
+    target, process = SMALL["round"], SDES[sde]
+    net = target.denoiser(process).net
+    t = torch.tensor([0.3, 0.3, process.t_max, 0.8], dtype=torch.float64)
+    blocks = state(target, process.level(0.5), 4, seed=6)
+    alone = torch.cat([net(*(b[i : i + 1] for b in blocks), t[i : i + 1]) for i in range(4)])
+    torch.testing.assert_close(net(*blocks, t), alone, rtol=0.0, atol=1e-13)
+    torch.testing.assert_close(net(*(b[:2] for b in blocks), t[:2]), alone[:2], rtol=0.0, atol=1e-13)
+    assert net(*(b[:0] for b in blocks), t[:0]).shape == (0, 2)
+
+
 def test_an_exact_network_is_any_network():
     """It is a Denoiser of a plain callable: it may be wrapped, counted and guided as others are."""
     calls = []

@@ -17,12 +17,14 @@ class Metric(ABC):
     """A distance of samples from a law of data; register it by @METRICS.register("name"), a frozen dataclass.
 
     least, most: numbers of samples that it takes. equal: whether it needs as many real rows as samples.
+    rows: real rows that samples are compared with, where there are so many and the samples are not more.
     swaps, resamples: how often a comparison exchanges pairs, an interval draws anew.
     """
 
     least: ClassVar[int] = 2
     most: ClassVar[int] = 1_000_000
     equal: ClassVar[bool] = False
+    rows: ClassVar[int] = 5000
     swaps: ClassVar[int] = 199
     resamples: ClassVar[int] = 200
 

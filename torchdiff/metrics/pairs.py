@@ -28,6 +28,7 @@ class Energy(Metric):
     """
 
     most: ClassVar[int] = 10_000
+    rows: ClassVar[int] = 2000  # all pairs of them are looked at, 40 times for a floor of data
 
     def prepare(self, real: Tensor, target: Target | None = None) -> Judge:
         from torchdiff.metrics.tables import PairJudge
@@ -48,6 +49,7 @@ class MMD(Metric):
     """
 
     most: ClassVar[int] = 10_000
+    rows: ClassVar[int] = 2000  # all pairs of them are looked at, 40 times for a floor of data
 
     bandwidth: float | None = None
 

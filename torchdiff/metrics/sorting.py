@@ -64,8 +64,8 @@ class C2STJudge(Judge):
         self.frequencies = z / median_distance(flat)
         self.phases = 2.0 * math.pi * (torch.arange(metric.features, dtype=torch.float64) + 0.5) / metric.features
         self.real = self._features(flat)
-        folds = [self.real[k::FOLDS] for k in range(FOLDS)]
-        self.square, self.total = torch.stack([p.T @ p for p in folds]), torch.stack([p.sum(0) for p in folds])
+        self.square = self.real.T @ self.real
+        self.total = torch.stack([self.real[k::FOLDS].sum(0) for k in range(FOLDS)])
 
     def _flat(self, x: Tensor) -> Tensor:
         return seen(x) if self.event == IMAGE else x.reshape(len(x), -1)
@@ -85,17 +85,15 @@ class C2STJudge(Judge):
 
     def _score(self, seen: Tensor, row: Tensor) -> float:
         """The mean accuracy over samples and real points, less a half."""
-        count, width = row.double(), seen.shape[1]
-        whole, away, folds = self.square.sum(0), self.total.sum(0), []
-        for k in range(FOLDS):
-            own, times = seen[k::FOLDS], count[k::FOLDS]
-            square, total = (own.T * times) @ own, times @ own
-            folds.append((own, times, square, total))
-            whole, away = whole + square, away - total
+        count = row.double()
+        # second moments know no labels, so those of all points serve every fold; the sums are of the other folds alone
+        normal = (seen.T * count) @ seen + self.square
+        normal = normal + RIDGE * normal.diagonal().mean() * torch.eye(len(normal), dtype=torch.float64)
+        own = torch.stack([count[k::FOLDS] @ seen[k::FOLDS] for k in range(FOLDS)])
+        gap = self.total - own
+        weights = torch.linalg.solve(normal, (gap.sum(0) - gap).T)
         right = 0.0
-        for k, (own, times, square, total) in enumerate(folds):
-            normal = whole - square - self.square[k]
-            normal = normal + RIDGE * normal.diagonal().mean() * torch.eye(width, dtype=torch.float64)
-            weights = torch.linalg.solve(normal, away + total - self.total[k])
-            right += float(times @ (own @ weights < 0.0).double()) + float((self.real[k::FOLDS] @ weights >= 0.0).sum())
+        for k in range(FOLDS):
+            right += float(count[k::FOLDS] @ (seen[k::FOLDS] @ weights[:, k] < 0.0).double())
+            right += float((self.real[k::FOLDS] @ weights[:, k] >= 0.0).sum())
         return right / (2 * len(self.real)) - 0.5

@@ -66,7 +66,7 @@ class Empirical(FiniteTarget):
 
     data: a tensor or array (N, *event) of floats, or the path of a .safetensors or .npz file with x, or of a .npy file.
     A network that fits the set perfectly is this one: its samples are the points themselves.
-    Two passes over the data a call; beside them at most 3 tables of 64 MiB, whatever the batch.
+    The data is kept twice, in float64; a call goes over it twice and takes some 3 tables of 64 MiB, whatever the batch.
     Raises OptionError for what is no such data, and for values that are not finite.
     """
 

@@ -18,7 +18,7 @@ from torchdiff.sde.base import Level, LinearSDE
 if TYPE_CHECKING:
     from torchdiff.targets.base import Target
 
-WORDS = {True: tuple(word for word in PREDICTIONS), False: ("score", "eps", "mixed_score")}
+WORDS = {True: PREDICTIONS, False: ("score", "eps", "mixed_score")}
 CLOSE = 1e-6  # float32 times may round past t_max by 6e-8 of it
 
 
@@ -60,21 +60,20 @@ class ExactNetwork:
         return read([block.double() for block in blocks], levels).to(x.dtype)
 
     def _levels(self, t: Tensor) -> list[Level]:
-        """The level of each row, looked up once for each time."""
+        """The level of each row, looked up once for each time; one level for all where they share it."""
         end, found = self.sde.t_max, {}
         times = t.double().tolist()
-        for time in times:
-            if time not in found:
-                found[time] = self.sde.level(min(time, end) if time <= end * (1.0 + CLOSE) else time)
-        return [found[time] for time in times]
+        for time in dict.fromkeys(times):
+            found[time] = self.sde.level(min(time, end) if time <= end * (1.0 + CLOSE) else time)
+        return [found[time] for time in (times[:1] if len(found) == 1 else times)]
 
     def _scalar(self, blocks: list[Tensor], levels: list[Level]) -> Tensor:
         x = blocks[0]
         alpha, sigma = (_column([level[i] for level in levels], x) for i in (1, 2))
         u, w = (_column([m[i] for m in map(self.meaning.meaning, levels)], x) for i in (0, 1))
         blind = alpha == 0.0
-        y = torch.where(blind, torch.zeros_like(x), x / alpha.masked_fill(blind, 1.0))
-        ratio = (sigma / alpha).masked_fill(blind, torch.inf).reshape(-1)
+        y = (x / alpha.masked_fill(blind, 1.0)).masked_fill(blind, 0.0)
+        ratio = (sigma / alpha).masked_fill(blind, torch.inf).reshape(-1).expand(len(x))
         shift = self.target.shift(y, ratio)
         still = sigma == 0.0  # there eps = -sigma score goes to 0 with sigma
         eps = (torch.where(blind, x, -alpha * shift) / sigma.masked_fill(still, 1.0)).masked_fill(still, 0.0)
@@ -90,12 +89,12 @@ class ExactNetwork:
                     f"{self.sde!r} has no score at t = {level.t:g}, where its last block has no noise"
                 )
         rows = [[*one.centre, *one.rest, one.noise, one.pull] for one in each if one is not None]
-        table = torch.tensor(rows, dtype=torch.float64)
         n, z = len(blocks), torch.stack(blocks, dim=1)
+        table = torch.tensor(rows, dtype=torch.float64).reshape(len(rows), 2 * n + 2)
         centre, rest, noise, pull = (
             part.reshape(*part.shape, *[1] * (z.dim() - 2)) for part in table.to(z).split([n, n, 1, 1], dim=1)
         )
-        shift = self.target.shift((centre * z).sum(1), noise.reshape(-1))
+        shift = self.target.shift((centre * z).sum(1), noise.reshape(-1).expand(len(z)))
         score = pull[:, 0] * shift - (rest * z).sum(1)
         own, scale = (_column([m[i] for m in map(self.meaning.meaning, levels)], score) for i in (0, 1))
         return (score - own * blocks[-1]) / scale
