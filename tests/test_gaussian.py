@@ -75,9 +75,10 @@ def test_probability_flow_map_is_the_ratio_of_spreads():
 def test_a_long_plan_in_pieces_equals_one_piece(monkeypatch):
     """Handing the covariance over between pieces changes nothing but rounding, named draws and all."""
     plan = torchdiff.plan("cld", "sscs", steps=100)
-    pieces = gaussian.push(plan, (0.1, 1.0), 0.2)
-    monkeypatch.setattr(gaussian.pushing, "pieces", lambda plan: iter([(plan.items, plan.result)]))
-    for a, b in zip(pieces, gaussian.push(plan, (0.1, 1.0), 0.2), strict=True):
+    variance = np.linspace(0.1, 1.0, 64)  # so many that pieces are short
+    pieces = gaussian.push(plan, variance, 0.2)
+    monkeypatch.setattr(gaussian.pushing, "pieces", lambda plan, length: iter([(plan.items, plan.result)]))
+    for a, b in zip(pieces, gaussian.push(plan, variance, 0.2), strict=True):
         assert np.abs(a - b).max() < 1e-13
 
 

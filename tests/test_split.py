@@ -160,7 +160,7 @@ def test_the_exact_push_does_not_see_the_split(case):
     """Pushed as one piece, map, shift and covariance on Gaussian data are equal but for the order of additions."""
     mine, wide = pair(case)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gaussian.pushing, "pieces", lambda plan: iter([(plan.items, plan.result)]))
+        patch.setattr(gaussian.pushing, "pieces", lambda plan, length: iter([(plan.items, plan.result)]))
         a, b = gaussian.push(mine, (0.3, 1.5), 0.2), gaussian.push(wide, (0.3, 1.5), 0.2)
     for mine_part, wide_part in zip((a.matrix, a.shift, a.cov), (b.matrix, b.shift, b.cov), strict=True):
         # 45 steps over at most 41 terms whose largest partial sums outweigh the result by up to 100

@@ -32,22 +32,23 @@ def push(plan: Plan, variance: ArrayLike, mean: ArrayLike = 0.0) -> Affine:
     size, count = plan.blocks, var.size
     none = np.zeros((count, size, size))
     total = Affine(none + np.eye(size), none[:, 0], none)
-    for items, result in pieces(plan):
+    # numpy calls and columns of draws cost about the same: for few eigenvalues, or no draws, pieces may be longer
+    for items, result in pieces(plan, 8 if count >= 64 and plan.draws else 32):
         part = _push(replace(plan, items=items, result=result), network, total.shift.shape[1], count)
         start = Gaussian(total.shift, total.cov)
         total = Affine(part.matrix @ total.matrix, *part.apply(start))
     return total
 
 
-def pieces(plan: Plan) -> Iterator[tuple[tuple[Item, ...], tuple[int, ...]]]:
-    """The plan in pieces that share no draw, and the slots to hand over: vectors stay short for long plans too."""
+def pieces(plan: Plan, length: int) -> Iterator[tuple[tuple[Item, ...], tuple[int, ...]]]:
+    """The plan in pieces of `length` items or more that share no draw, and the slots to hand over: vectors stay short."""
     last = {draw: i for i, item in enumerate(plan.items) for draw in getattr(item, "draws", ())}
     first, busy = 0, -1
     for i, item in enumerate(plan.items):
         busy = max([busy, *(last[draw] for draw in getattr(item, "draws", ()))])
         if i + 1 == len(plan.items):
             yield plan.items[first:], plan.result
-        elif i - first >= 31 and busy <= i:  # 31: numpy calls and columns of draws cost about the same
+        elif i + 1 - first >= length and busy <= i:
             yield plan.items[first : i + 1], tuple(range(slots_after(item, plan.blocks)))
             first = i + 1
 

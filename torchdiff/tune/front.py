@@ -25,8 +25,10 @@ from torchdiff.tune.front_text import table
 from torchdiff.tune.objective import Objective
 
 CALLS = (5, 8, 10, 20)
+# ipndm is not among them: its weights are those of even steps, and a grid that is optimal for it makes the least error
+# here of all at 8 calls, where on mixtures deis and unipc have a fifth and a half of its distance to a fine run
 SOLVERS_TRIED = (
-    *("ddim", "dpmpp_2m", "dpmpp_3m", "unipc", "unipc:order=3", "deis", "ipndm", "heun", "dpmpp_2s", "res_2"),
+    *("ddim", "dpmpp_2m", "dpmpp_3m", "unipc", "unipc:order=3", "deis", "heun", "dpmpp_2s", "res_2"),
     *("ddpm", "dpmpp_2m_sde", "dpmpp_3m_sde", "sa_solver", "er_sde", "cld_exp", "sscs", "sscs_2m", "euler_maruyama"),
 )
 WORTH = 2.0  # an optimal grid is computed where a fixed one comes so close to the best error of as many calls
