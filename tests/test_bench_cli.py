@@ -27,6 +27,8 @@ NET = """
     def make(): return exact
     def bare(): return exact.net
     def nothing(): return None
+    def nan(): return torchdiff.wrap(lambda x, t: x * float("nan"), "x0")
+    def half(): return torchdiff.wrap(lambda x, t: x.where(x.abs() < 8, float("nan")), "x0")
 """
 GOOD = {
     "--target": "gmm2d", "--solvers": "ddim,heun", "--calls": "5", "--seeds": "0", "--count": "40",
@@ -150,6 +152,21 @@ def test_a_users_network_is_judged_by_users_data(place, capsys):
     (mine,) = bench.load("out").samples.values()
     assert mine.equal(next(iter(target.samples.values())))
     assert "--net toy_net:make --data x.npy" in bench.load("out").header["command"]
+
+
+@pytest.mark.parametrize("net", ["nan", "half"])
+def test_a_network_that_returns_nan_is_told_and_the_rest_goes_on(place, capsys, net):
+    """Exit code 1 and one line on stderr; table, pictures and report say which cells failed, all of them if need be."""
+    np.save(place / "x.npy", np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32))
+    words = {"target": None, "net": f"toy_net:{net}", "data": "x.npy", "solvers": "ddim,euler_maruyama"}
+    assert main(request(**words)) == 1
+    out, err = capsys.readouterr()
+    assert err.startswith("torchdiff: ")
+    assert "of 2 cells failed" in err
+    assert err.count("\n") == 1
+    assert "failed" in out
+    assert "failed" in (place / "out" / "report.html").read_text()
+    assert {cell["problem"] is None for cell in bench.load("out")} == ({False} if net == "nan" else {True, False})
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

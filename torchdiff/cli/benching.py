@@ -22,6 +22,7 @@ from torchdiff.errors import OptionError, shown
 from torchdiff.registry import SDES, TARGETS
 
 STOPPED = 143  # 128 + SIGTERM, as a shell has it
+LONGEST = 500  # characters of a failure
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -90,15 +91,25 @@ def run(args: argparse.Namespace) -> int:
         files = [*bench.plot(cells, args.out), bench.report(cells, Path(args.out) / "report.html")]
         if args.preset == "digits":
             files.append(bench.gallery(args.out))
+    failed = [cell for cell in cells if cell["problem"]]
     if args.json:
         print(cells.text(), end="")
-        return 0
+        return _told_of_failures(failed, len(cells))
     print(bench.table(cells))
     print(f"\n{bench.answer(cells).headline}")
     if len(cells) < cells.header["planned"]:
         print(f"\nthe budget was for {len(cells)} of {cells.header['planned']} cells; the same command goes on")
     print(f"\n{', '.join(str(path) for path in files)}")
-    return 0
+    return _told_of_failures(failed, len(cells))
+
+
+def _told_of_failures(failed: list[dict[str, Any]], count: int) -> int:
+    """The exit code: 1 where a run came to nothing, with a line on stderr."""
+    if failed:
+        first = failed[0]
+        text = " ".join(f"{first['key']}: {first['problem']}".split())[:LONGEST]
+        print(f"torchdiff: {len(failed)} of {count} cells failed, the first: {text}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 @contextlib.contextmanager
