@@ -53,7 +53,8 @@ check-normals: $(STAMPS)/extra-test ## every word through the maps to normals, a
 bench: $(STAMPS)/extra-bench ## time the ops against eager torch, torch.compile, diffusers, torchsde: benchmarks/RESULTS.md
 	env -u OMP_WAIT_POLICY $(BIN)/python -m pytest benchmarks --results benchmarks/RESULTS.md --benchmark-columns=median,iqr,rounds
 
-quality: $(STAMPS)/extra-demo $(STAMPS)/extra-bench $(STAMPS)/extra-peers ## steps against quality, ours beside diffusers' and azula's: docs/benchmarks.md
+quality: $(STAMPS)/extra-demo $(STAMPS)/extra-bench ## steps against quality, ours beside diffusers' and azula's: docs/benchmarks.md
+	@$(PIP) --no-deps azula==0.11.1 einops # with what it asks for, torchvision, comes another torch
 	$(BIN)/python benchmarks/quality.py
 
 train: $(STAMPS)/extra-train ## train the small networks of torchdiff.zoo
