@@ -33,7 +33,9 @@ HIGH, LOW = 0.9, 0.05
 
 def meet(solver, name, options, sde, steps):
     """How far the end of their sampler is from that of our solver, at even times."""
-    azula = pytest.importorskip("azula.sample", reason="azula is not installed: pip install --no-deps azula==0.11.1 einops")
+    azula = pytest.importorskip(
+        "azula.sample", reason="azula is not installed: pip install --no-deps azula==0.11.1 einops"
+    )
     from azula.denoise import Denoiser, DiracPosterior
 
     process = torchdiff.get_sde(sde)

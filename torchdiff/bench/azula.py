@@ -95,7 +95,9 @@ def contender(text: str) -> Sampler:
     try:
         import azula.sample  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise DependencyError(f"azula is not installed ({error}); pip install --no-deps azula==0.11.1 einops") from error
+        raise DependencyError(
+            f"azula is not installed ({error}); pip install --no-deps azula==0.11.1 einops"
+        ) from error
     base = azula.sample.Sampler
     known = {word: c for word, c in vars(azula.sample).items() if isinstance(c, type) and issubclass(c, base)}
     del known["Sampler"]
