@@ -119,6 +119,16 @@ def test_spectrum_is_the_law_along_its_axes():
         assert np.sum(values * mean**2) == pytest.approx(quadratic, rel=1e-10)
 
 
+def test_the_gaussian_falls_as_a_power():
+    """v_k = c k^-1.2 with mean 0.25, the spectrum of a natural image; exponent 0 is one variance everywhere."""
+    values, mean = torchdiff.get_target("gaussian").spectrum()
+    np.testing.assert_allclose(values / values[0], np.arange(1, 257) ** -1.2, rtol=1e-12)
+    assert (len(values), np.mean(values)) == (256, pytest.approx(0.25, rel=1e-14))
+    assert np.all(mean == 0.0)
+    flat = torchdiff.get_target("gaussian:dim=3,exponent=0,variance=2")
+    np.testing.assert_allclose(flat.spectrum()[0], [2.0] * 3, rtol=1e-15)
+
+
 def test_files_hold_the_same_set(tmp_path):
     """safetensors, npz and npy with one x are one law, equal by path; an array and a tensor too."""
     x = torch.tensor(np.random.default_rng(4).normal(size=(5, 1, 2, 2)).astype(np.float32))
