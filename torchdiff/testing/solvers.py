@@ -83,7 +83,7 @@ def _laws(solver: Solver, sdes: Sequence[LinearSDE], finest: int) -> Laws:
         ("weak order", lambda: weak_order(moving, order.cases(moving, sdes), found, finest)),
         ("no order is declared too low", lambda: _too_low(moving, found)),
         ("order on a mixture", lambda: mixture.mixture_order(moving, middle(), finest)),
-        ("strong order", lambda: strong.strong_order(moving, middle(), min(strong.FINEST, finest // 2))),
+        ("strong order", lambda: strong.strong_order(moving, middle(), max(8, min(strong.FINEST, finest // 2)))),
         *values(SOLVERS, solver),
     )
 
