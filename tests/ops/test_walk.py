@@ -70,6 +70,7 @@ ODD = {
     "half": lambda x: torch.randn(2, 3).half(),
     "whole numbers": lambda x: torch.ones(2, 3, dtype=torch.int32),
     "shape": lambda x: torch.randn(3, 2),
+    "more samples": lambda x: torch.randn(4, 3),
     "dimensions": lambda x: torch.randn(6),
     "sparse": lambda x: torch.randn(2, 3).to_sparse(),
     "meta": lambda x: torch.empty(2, 3, device="meta"),
