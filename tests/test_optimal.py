@@ -73,10 +73,10 @@ def test_no_registered_grid_is_better(sde, solver, steps, objective):
 
 def test_the_end_is_w2():
     """Objective "end" is W2 over the root of the second moment, up to what 24 nodes lose of 256 eigenvalues."""
-    data = Spectrum(DATA.variance, 0.3 * np.sqrt(DATA.variance))
+    data = Spectrum(DATA.variance, 3.0 * np.sqrt(DATA.variance))  # the mean has a sixth of the squared error
     plan = watched("vp", "dpmpp_2m", GRIDS.get("karras").times(SDES.get("vp"), 6))
     wanted = gaussian.w2(plan, *data) / math.sqrt(float(data.variance.sum() + (data.mean**2).sum()))
-    assert Objective("end", data).value(plan) == pytest.approx(wanted, rel=0.01)
+    assert Objective("end", data).value(plan) == pytest.approx(wanted, rel=0.002)  # measured: 0.0004
 
 
 @pytest.mark.parametrize(("solver", "final"), [("dpmpp_2m", "denoise"), ("ddpm", "t_min"), ("unipc", "t_min")])
