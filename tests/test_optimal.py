@@ -19,7 +19,7 @@ from torchdiff.grids import Optimal
 from torchdiff.planner import likely, request
 from torchdiff.registry import GRIDS, SDES
 from torchdiff.spectra import Spectrum, power_law, spectrum
-from torchdiff.tune import optimal_times
+from torchdiff.tune import optimal_times, search
 from torchdiff.tune.coordinate import LEAST, Steps
 from torchdiff.tune.objective import Objective
 from torchdiff.tune.search import known_grids
@@ -215,3 +215,15 @@ def test_a_grid_without_a_solver_is_refused():
         False,
         False,
     ]
+
+
+def test_a_search_that_goes_astray_ends_with_the_best_known(monkeypatch):
+    """Numbers of a bad grid, whatever the descent says of them, are not taken: the best registered grid is."""
+    monkeypatch.setattr(search, "descend", lambda residuals, start, floor: (np.linspace(-3.0, 3.0, start.size), 0.0))
+    times = optimal_times("vp", "ddim", steps=5, cache=False)
+    process, measure = SDES.get("vp"), Objective("steps", DATA)
+    values = {
+        grid: measure.value(watched("vp", "ddim", grid))
+        for _, grid in known_grids(process, 5, process.t_max, process.t_min)
+    }
+    assert times == min(values, key=lambda grid: values[grid])
