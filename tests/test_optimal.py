@@ -194,6 +194,7 @@ def test_it_is_of_use_on_a_mixture(solver, bar):
         (dict(grid="optimal:spectrum=none"), UnknownNameError, "unknown spectrum 'none'"),
         (dict(grid=Optimal([1.0, -1.0])), OptionError, "eigenvalues >= 0"),
         (dict(grid=Optimal([])), OptionError, "K >= 1"),
+        (dict(grid=Optimal([0.0, 0.0])), OptionError, "data that varies"),
         (dict(t_max=0.1, t_min=0.2), OptionError, "t_max"),
     ],
 )
@@ -202,6 +203,17 @@ def test_what_has_no_optimal_grid_is_named(options, error, message):
     words = dict(solver="ddim", steps=4, grid="optimal") | options
     with pytest.raises(error, match=message):
         torchdiff.plan("vp", **words)
+
+
+@pytest.mark.parametrize(("sde", "solver"), [("cld", "sscs"), ("flow", "ddpm")])
+@pytest.mark.parametrize("objective", ["steps", "own", "end"])
+def test_directions_without_variance_are_no_trouble(sde, solver, objective):
+    """An eigenvalue of 0 has no weight beside another one, up to the data itself, where its law has no width."""
+    words = dict(steps=2, objective=objective, t_min=0.0, cache=False)
+    times = optimal_times(sde, solver, spectrum=[0.5, 0.0], **words)
+    assert times[-1] == 0.0
+    if objective != "end":
+        assert times == optimal_times(sde, solver, spectrum=[0.5], **words)
 
 
 def test_a_grid_without_a_solver_is_refused():
