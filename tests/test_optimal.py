@@ -19,7 +19,7 @@ from torchdiff.grids import Optimal
 from torchdiff.planner import likely, request
 from torchdiff.registry import GRIDS, SDES
 from torchdiff.spectra import Spectrum, power_law, spectrum
-from torchdiff.tune import optimal_times
+from torchdiff.tune import optimal_times, search
 from torchdiff.tune.coordinate import LEAST, Steps
 from torchdiff.tune.objective import Objective
 from torchdiff.tune.search import known_grids
@@ -73,10 +73,10 @@ def test_no_registered_grid_is_better(sde, solver, steps, objective):
 
 def test_the_end_is_w2():
     """Objective "end" is W2 over the root of the second moment, up to what 24 nodes lose of 256 eigenvalues."""
-    data = Spectrum(DATA.variance, 0.3 * np.sqrt(DATA.variance))
+    data = Spectrum(DATA.variance, 3.0 * np.sqrt(DATA.variance))  # the mean has a sixth of the squared error
     plan = watched("vp", "dpmpp_2m", GRIDS.get("karras").times(SDES.get("vp"), 6))
     wanted = gaussian.w2(plan, *data) / math.sqrt(float(data.variance.sum() + (data.mean**2).sum()))
-    assert Objective("end", data).value(plan) == pytest.approx(wanted, rel=0.01)
+    assert Objective("end", data).value(plan) == pytest.approx(wanted, rel=0.002)  # measured: 0.0004
 
 
 @pytest.mark.parametrize(("solver", "final"), [("dpmpp_2m", "denoise"), ("ddpm", "t_min"), ("unipc", "t_min")])
@@ -194,6 +194,7 @@ def test_it_is_of_use_on_a_mixture(solver, bar):
         (dict(grid="optimal:spectrum=none"), UnknownNameError, "unknown spectrum 'none'"),
         (dict(grid=Optimal([1.0, -1.0])), OptionError, "eigenvalues >= 0"),
         (dict(grid=Optimal([])), OptionError, "K >= 1"),
+        (dict(grid=Optimal([0.0, 0.0])), OptionError, "data that varies"),
         (dict(t_max=0.1, t_min=0.2), OptionError, "t_max"),
     ],
 )
@@ -202,6 +203,17 @@ def test_what_has_no_optimal_grid_is_named(options, error, message):
     words = dict(solver="ddim", steps=4, grid="optimal") | options
     with pytest.raises(error, match=message):
         torchdiff.plan("vp", **words)
+
+
+@pytest.mark.parametrize(("sde", "solver"), [("cld", "sscs"), ("flow", "ddpm")])
+@pytest.mark.parametrize("objective", ["steps", "own", "end"])
+def test_directions_without_variance_are_no_trouble(sde, solver, objective):
+    """An eigenvalue of 0 has no weight beside another one, up to the data itself, where its law has no width."""
+    words = dict(steps=2, objective=objective, t_min=0.0, cache=False)
+    times = optimal_times(sde, solver, spectrum=[0.5, 0.0], **words)
+    assert times[-1] == 0.0
+    if objective != "end":
+        assert times == optimal_times(sde, solver, spectrum=[0.5], **words)
 
 
 def test_a_grid_without_a_solver_is_refused():
@@ -215,3 +227,15 @@ def test_a_grid_without_a_solver_is_refused():
         False,
         False,
     ]
+
+
+def test_a_search_that_goes_astray_ends_with_the_best_known(monkeypatch):
+    """Numbers of a bad grid, whatever the descent says of them, are not taken: the best registered grid is."""
+    monkeypatch.setattr(search, "descend", lambda residuals, start, floor: (np.linspace(-3.0, 3.0, start.size), 0.0))
+    times = optimal_times("vp", "ddim", steps=5, cache=False)
+    process, measure = SDES.get("vp"), Objective("steps", DATA)
+    values = {
+        grid: measure.value(watched("vp", "ddim", grid))
+        for _, grid in known_grids(process, 5, process.t_max, process.t_min)
+    }
+    assert times == min(values, key=lambda grid: values[grid])

@@ -41,7 +41,7 @@ def push(plan: Plan, variance: ArrayLike, mean: ArrayLike = 0.0) -> Affine:
 
 
 def pieces(plan: Plan, length: int) -> Iterator[tuple[tuple[Item, ...], tuple[int, ...]]]:
-    """The plan in pieces of `length` items or more that share no draw, and the slots to hand over: short vectors."""
+    """The plan in pieces of `length` items or more that share no draw, and the slots to hand over."""
     last = {draw: i for i, item in enumerate(plan.items) for draw in getattr(item, "draws", ())}
     first, busy = 0, -1
     for i, item in enumerate(plan.items):

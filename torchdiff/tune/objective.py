@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from torchdiff import gaussian
+from torchdiff.errors import OptionError
 from torchdiff.gaussian.laws import Array, Gaussian, at_level
 from torchdiff.plans import Plan
 from torchdiff.spectra import Spectrum
@@ -27,7 +28,7 @@ class Nodes(NamedTuple):
 
 
 class Objective:
-    """residuals(plan), an array whose sum of squares is to be small; `relative` to the size of the data.
+    """residuals(plan), an array whose sum of squares is to be small, in units of the data's size. For one process.
 
     "end": the errors of `gaussian.errors`; the root of the sum of squares is W2 over the root of the trace.
     "own": with d_i the change over step i of log(s / s'), s the standard deviation and s' the exact one there (of n
@@ -41,13 +42,16 @@ class Objective:
     """
 
     def __init__(self, kind: str, spectrum: Spectrum) -> None:
+        if not spectrum.variance.max() > 0.0:
+            raise OptionError("grids are measured on data that varies, got eigenvalues that are all 0")
         self.kind = kind
         self.nodes = condensed(spectrum)
+        if kind != "end":  # what does not vary has no weight there, and no coordinates in which it were 1
+            self.nodes = Nodes(*(part[self.nodes.variance > 0.0] for part in self.nodes))
         if kind == "steps":
             self.nodes = joined(self.nodes, family(spectrum))
         trace = self.nodes.weight * (self.nodes.variance + (self.nodes.mean**2 if kind == "end" else 0.0))
-        total = float(trace.sum())
-        self.unit = np.sqrt(self.nodes.weight / (total if total > 0.0 else 1.0))
+        self.unit = np.sqrt(self.nodes.weight / float(trace.sum()))
         self._ends: dict[tuple[float, ...], Gaussian] = {}
 
     def residuals(self, plan: Plan) -> Array:
@@ -77,8 +81,7 @@ class Objective:
 def _away(law: Gaussian, exact: Gaussian) -> Array:
     """(half the log of the covariance, the mean's error) where the exact law is N(0, 1), (K, components)."""
     if law.mean.shape[1] == 1:
-        own = exact.deviation
-        scale = np.where(own > 0.0, own, 1.0)  # an eigenvalue of 0 has no weight
+        scale = exact.deviation
         spread = np.log(np.maximum(law.deviation / scale, FLAT))
         return np.stack([spread, (law.mean - exact.mean)[:, 0] / scale], axis=1)
     inverse = np.linalg.inv(np.linalg.cholesky(exact.cov))
@@ -114,8 +117,6 @@ def condensed(spectrum: Spectrum, nodes: int = NODES) -> Nodes:
 def family(spectrum: Spectrum) -> Nodes:
     """Eigenvalues over the spectrum's range in equal steps of their logarithm, each with the root of it as its part."""
     greatest = float(spectrum.variance.max())
-    if greatest <= 0.0:
-        return Nodes(np.ones(1), np.zeros(1), np.ones(1))
     least = float(spectrum.variance[spectrum.variance > 0.0].min()) / greatest
     depth = min(max(least, DEPTH), LEAST_DEPTH)
     variance = greatest * depth ** np.linspace(0.0, 1.0, FAMILY)
@@ -124,7 +125,7 @@ def family(spectrum: Spectrum) -> Nodes:
 
 def joined(one: Nodes, other: Nodes) -> Nodes:
     """Both, each with half of the whole variance."""
-    halves = [part.weight / max(float(part.weight @ part.variance), 1e-300) for part in (one, other)]
+    halves = [part.weight / float(part.weight @ part.variance) for part in (one, other)]
     return Nodes(
         np.concatenate([one.variance, other.variance]), np.concatenate([one.mean, other.mean]), np.concatenate(halves)
     )

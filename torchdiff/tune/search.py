@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -73,9 +74,11 @@ def search(objective: Objective, sde: LinearSDE, steps: int, t_max: float, t_min
     known = []
     for name, times in known_grids(sde, steps, t_max, t_min):
         try:
-            known.append((value(times), name, times))
+            found = value(times)
         except TorchdiffError:  # a solver that cannot take this grid's steps
             continue
+        if math.isfinite(found):
+            known.append((found, name, times))
     if not known:
         raise OptionError(f"no registered grid has {steps} steps from t = {t_max:g} to {t_min:g} on {sde!r}")
     known.sort(key=lambda entry: entry[:2])
