@@ -63,19 +63,23 @@ def test_counted_calls_are_those_of_the_plan(sde, solver):
 
 @pytest.mark.parametrize(
     "spec",
-    ["diffusers:DPMSolverMultistepScheduler", "diffusers:HeunDiscreteScheduler", "diffusers:DDPMScheduler"],
+    [
+        *("diffusers:DPMSolverMultistepScheduler", "diffusers:HeunDiscreteScheduler", "diffusers:DDPMScheduler"),
+        *("azula:DDIMSampler", "azula:HeunSampler", "azula:zEABSampler:order=2"),
+    ],
 )
 def test_calls_of_other_libraries_are_counted(spec):
-    """A scheduler calls the network as often as its list of timesteps promises, and never more than it may."""
-    pytest.importorskip("diffusers")
+    """A rival calls the network as often as it promises, and never more than it may; its samples are finite."""
+    pytest.importorskip(spec.partition(":")[0])
     meter, process = Meter(), torchdiff.get_sde("vp")
     net = meter.around(torchdiff.get_target("gmm2d").denoiser(process))
     one = contender(spec)
     scene = Scene(process, net, (2,), lambda first, count: {}, torch.float32, torch.device("cpu"))
     ready = one.ready(scene, "calls", 8, None)
-    one.sample(scene, ready, seed=0, first=0, count=2)
+    _, finite = one.sample(scene, ready, seed=0, first=0, count=2)
+    assert finite.all()
     assert meter.calls == ready.calls
-    assert ready.calls in (7, 8)  # Heun's last step costs one call and the others two
+    assert ready.calls in (7, 8)  # Heun's steps cost two calls, the last of diffusers' one
 
 
 def test_a_doubled_batch_is_two_rows_a_sample():
