@@ -81,7 +81,7 @@ class Sampler(Contender):
         class Net(Denoiser):
             def __init__(self) -> None:
                 super().__init__()
-                self.schedule = schedule
+                self.schedule = schedule  # pyright: ignore[reportAttributeAccessIssue]
 
             def forward(self, x: Tensor, t: Tensor) -> Any:
                 return DiracPosterior(x0(x, float(t)))
