@@ -92,8 +92,9 @@ def main() -> None:
             **words, **small, solvers=[*OURS.split(","), *others], calls=CALLS, progress=True,
             out=ROOT / "out" / "quality" / name,
         )  # fmt: skip
-        bench.report(cells, ROOT / "out" / "quality" / name / "report.html")
-        bench.plot(cells, ROOT / "out" / "quality" / name)
+        drawn = bench.pictures(cells)
+        bench.report(cells, ROOT / "out" / "quality" / name / "report.html", drawn)
+        bench.plot(cells, ROOT / "out" / "quality" / name, drawn)
         parts.append(part(name, cells))
     facts = cells.header
     parts.append(

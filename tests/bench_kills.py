@@ -19,15 +19,21 @@ import torch
 
 import torchdiff
 from torchdiff import bench
+from torchdiff.bench import machine
 
+machine.versions()  # asks git once, for all children
 torch.set_num_threads(1)  # a child of fork() must not need the threads of its parent
 DATA = torchdiff.get_target("gmm2d").sample(100, seed=3).float()
 EXACT = torchdiff.get_target("gmm2d").denoiser(torchdiff.get_sde("vp")).net
 
 
-def work(folder: Path, seeds: int) -> None:
+def work(folder: Path, seeds: int, tell: int | None = None) -> None:
+    """tell: a pipe that gets a byte at each network call."""
+
     def net(x, t):
         time.sleep(0.002)
+        if tell is not None:
+            os.write(tell, b".")
         return EXACT(x, t)
 
     bench.run(
@@ -36,12 +42,12 @@ def work(folder: Path, seeds: int) -> None:
     )  # fmt: skip
 
 
-def child(folder: Path, seeds: int) -> int:
+def child(folder: Path, seeds: int, tell: int | None = None) -> int:
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
-            work(folder, seeds)
+            work(folder, seeds, tell)
             code = 0
         finally:
             os._exit(code)
@@ -61,10 +67,15 @@ def main(folder: Path, kills: int, seed: int, seeds: int) -> dict:
     draw = random.Random(seed)
     killed, stood, wrong, before = 0, [], [], []
     for _ in range(kills):
-        pid = child(folder, seeds)
-        time.sleep(draw.uniform(0.0, 0.6))
+        ear, mouth = os.pipe()
+        pid = child(folder, seeds, mouth)
+        os.close(mouth)
+        if draw.random() < 0.7:  # while cells are made; else anywhere from the start
+            os.read(ear, 1)
+        time.sleep(draw.uniform(0.0, 0.3))
         os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
+        os.close(ear)
         killed += os.WIFSIGNALED(status)
         now = records(folder)
         cells = [line for line in now if '"kind":"cell"' in line]
@@ -85,5 +96,5 @@ def main(folder: Path, kills: int, seed: int, seeds: int) -> dict:
 if __name__ == "__main__":
     place, kills, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     # enough cells that the last kill still meets work
-    print(json.dumps(main(place / "killed", kills, seed, seeds=1 + kills // 4)))
-    work(place / "whole", seeds=1 + kills // 4)
+    print(json.dumps(main(place / "killed", kills, seed, seeds=2 + kills // 4)))
+    work(place / "whole", seeds=2 + kills // 4)

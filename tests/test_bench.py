@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import torchdiff
 from torchdiff import bench
 from torchdiff.bench.cells import FIELDS, check, parse
+from torchdiff.bench.colours import INK, SOFT
 from torchdiff.bench.contenders import Scene
 from torchdiff.bench.entrants import contender
 from torchdiff.bench.meter import Meter
@@ -62,19 +63,23 @@ def test_counted_calls_are_those_of_the_plan(sde, solver):
 
 @pytest.mark.parametrize(
     "spec",
-    ["diffusers:DPMSolverMultistepScheduler", "diffusers:HeunDiscreteScheduler", "diffusers:DDPMScheduler"],
+    [
+        *("diffusers:DPMSolverMultistepScheduler", "diffusers:HeunDiscreteScheduler", "diffusers:DDPMScheduler"),
+        *("azula:DDIMSampler", "azula:HeunSampler", "azula:zEABSampler:order=2"),
+    ],
 )
 def test_calls_of_other_libraries_are_counted(spec):
-    """A scheduler calls the network as often as its list of timesteps promises, and never more than it may."""
-    pytest.importorskip("diffusers")
+    """A rival calls the network as often as it promises, and never more than it may; its samples are finite."""
+    pytest.importorskip(spec.partition(":")[0])
     meter, process = Meter(), torchdiff.get_sde("vp")
     net = meter.around(torchdiff.get_target("gmm2d").denoiser(process))
     one = contender(spec)
     scene = Scene(process, net, (2,), lambda first, count: {}, torch.float32, torch.device("cpu"))
     ready = one.ready(scene, "calls", 8, None)
-    one.sample(scene, ready, seed=0, first=0, count=2)
+    _, finite = one.sample(scene, ready, seed=0, first=0, count=2)
+    assert finite.all()
     assert meter.calls == ready.calls
-    assert ready.calls in (7, 8)  # Heun's last step costs one call and the others two
+    assert ready.calls in (7, 8)  # Heun's steps cost two calls, the last of diffusers' one
 
 
 def test_a_doubled_batch_is_two_rows_a_sample():
@@ -338,12 +343,12 @@ class Page(HTMLParser):
 
 
 def test_pictures_and_report_are_the_same_each_time(cells, tmp_path):
-    """PNG and SVG of work and samples; the report has the answer, is well formed and loads nothing."""
-    paths = bench.plot(cells, tmp_path)
+    """PNG and SVG of work and samples; the report has the answer, is well formed, loads nothing, turns dark."""
+    drawn = bench.pictures(cells)
+    paths = bench.plot(cells, tmp_path, drawn)
     assert [path.name for path in paths] == ["work.png", "work.svg", "samples.png", "samples.svg"]
-    first = {path.name: path.read_bytes() for path in paths}
-    assert {path.name: path.read_bytes() for path in bench.plot(cells, tmp_path)} == first
-    text = bench.report(cells, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert {path.name: path.read_bytes() for path in paths} == drawn == bench.pictures(cells)
+    text = bench.report(cells, tmp_path / "report.html", drawn).read_text(encoding="utf-8")
     page = Page()
     page.feed(text)
     assert page.open == []
@@ -351,14 +356,8 @@ def test_pictures_and_report_are_the_same_each_time(cells, tmp_path):
     assert bench.answer(cells).headline in text.replace("&#x27;", "'")
     assert "url(http" not in text
     assert "@import" not in text
-
-
-def test_the_inks_of_a_picture_are_the_pages(cells):
-    """In the report no text is drawn in a fixed ink, so that it can be read in the dark."""
-    from torchdiff.bench.colours import INK, SOFT
-    from torchdiff.bench.reports import page
-
-    body = page(cells).partition("</style>")[2]
+    # no text in a fixed ink, so that it can be read in the dark
+    body = text.partition("</style>")[2]
     assert "var(--ink)" in body
     assert INK not in body
     assert SOFT not in body

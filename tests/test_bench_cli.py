@@ -10,12 +10,15 @@ import sys
 import textwrap
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from torchdiff import bench
 from torchdiff.cli import main
+
+ROOT = Path(__file__).parents[1]
 
 with contextlib.suppress(ImportError):  # its first import takes seconds, which are not the command's
     from diffusers import DDIMScheduler  # noqa: F401
@@ -197,3 +200,16 @@ def test_a_stop_is_one_line_and_keeps_the_cells(place, capsys, monkeypatch, numb
     monkeypatch.chdir(place)
     assert main(request()) == 0
     assert len(bench.load("out")) == 2
+
+
+@pytest.mark.slow
+def test_the_demo_in_small(place, capsys):
+    """`torchdiff bench digits`: the Frechet distance, images in the grid, and the hundred digits of the README."""
+    assert main(["bench", "digits", "--quick", "--count", "70", "--calls", "5,10", "--solvers", "ddim,dpmpp_2m"]) == 0
+    out, _ = capsys.readouterr()
+    assert "frechet, by" in out
+    assert "out/bench/digits.png" in out
+    first = (place / "out" / "bench" / "digits.png").read_bytes()
+    assert first == (ROOT / "docs" / "digits.png").read_bytes()  # seeds 0 to 99 are what they were
+    shown = bench.load("out/bench").samples
+    assert {tuple(x.shape) for x in shown.values()} == {(10, 1, 28, 28)}

@@ -8,9 +8,9 @@ torchdiff.bench.plot(cells, "out/bench"); torchdiff.bench.report(cells, "out/ben
 from torchdiff.bench.advice import answer
 from torchdiff.bench.cells import Cells
 from torchdiff.bench.gallery import gallery
-from torchdiff.bench.plots import plot
+from torchdiff.bench.plots import pictures, plot
 from torchdiff.bench.reports import report
 from torchdiff.bench.running import load, run
 from torchdiff.bench.tables import table
 
-__all__ = ["Cells", "answer", "gallery", "load", "plot", "report", "run", "table"]
+__all__ = ["Cells", "answer", "gallery", "load", "pictures", "plot", "report", "run", "table"]

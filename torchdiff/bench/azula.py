@@ -13,6 +13,7 @@ from torchdiff.bench.contenders import Contender, Ready, Scene
 from torchdiff.errors import DependencyError, IncompatibleError, OptionError
 from torchdiff.sde.base import ScalarSDE
 
+SIGMA_MIN = 1e-3  # where its own schedules end; some of its samplers take the logarithm
 TAKEN = {"denoiser", "steps", "silent", "dtype", "device", "sampler"}
 
 
@@ -20,8 +21,8 @@ TAKEN = {"denoiser", "steps", "silent", "dtype", "device", "sampler"}
 class Sampler(Contender):
     """A sampler with options of its constructor: `azula:xEABSampler:order=2`.
 
-    Its times are azula's own: even from t_max to 0, or from `start` to `stop`. Times and schedule are float64. It gets
-    the network's x0. Noise within a step is drawn by its own code, from torch's generator with the seed.
+    Its times are azula's own: even from t_max to 0, or from `start` to `stop`. Times and schedule are float64, sigma is
+    1e-3 at least. It gets the network's x0. Noise within a step is drawn by its own code, from torch's generator.
     """
 
     name: str
@@ -74,13 +75,13 @@ class Sampler(Contender):
 
         def schedule(t: Tensor) -> tuple[Tensor, Tensor]:
             levels = [scene.sde.level(float(time)) for time in t.reshape(-1)]
-            pairs = ([level.alpha for level in levels], [level.sigma for level in levels])
+            pairs = ([level.alpha for level in levels], [max(level.sigma, SIGMA_MIN) for level in levels])
             return tuple(torch.tensor(v, dtype=torch.float64).reshape(t.shape) for v in pairs)  # pyright: ignore[reportReturnType]
 
         class Net(Denoiser):
             def __init__(self) -> None:
                 super().__init__()
-                self.schedule = schedule
+                self.schedule = schedule  # pyright: ignore[reportAttributeAccessIssue]
 
             def forward(self, x: Tensor, t: Tensor) -> Any:
                 return DiracPosterior(x0(x, float(t)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,14 @@ STYLE = {
 }
 
 
-def plot(cells: Cells, out: str | Path) -> list[Path]:
+def plot(cells: Cells, out: str | Path, drawn: Mapping[str, bytes] | None = None) -> list[Path]:
     """work.png and .svg, samples.png and .svg in the folder `out`; the paths of what there was to draw.
 
+    drawn: what `pictures` made of these cells before.
     Raises DependencyError without matplotlib, StorageError for a folder that cannot be written.
     """
     written = []
-    for name, body in pictures(cells).items():
+    for name, body in (drawn or pictures(cells)).items():
         path = storage.reserve(Path(out) / name, (".png", ".svg"))
         storage.write(path, lambda file, body=body: put(file, body))
         written.append(path)

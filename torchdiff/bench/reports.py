@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -24,20 +25,20 @@ WORK = (
 )
 
 
-def report(cells: Cells, out: str | Path) -> Path:
+def report(cells: Cells, out: str | Path, drawn: Mapping[str, bytes] | None = None) -> Path:
     """Write the page: one file that loads nothing from anywhere, in light and dark, fit for printing.
 
+    drawn: what `pictures` made of these cells before.
     Raises DependencyError without matplotlib, StorageError where it cannot be written.
     """
     path = storage.reserve(out, (".html",))
-    text = page(cells)
+    text = page(cells, drawn or pictures(cells))
     storage.write(path, lambda file: put(file, text))
     return path
 
 
-def page(cells: Cells) -> str:
-    """The HTML."""
-    drawn = pictures(cells)
+def page(cells: Cells, drawn: Mapping[str, bytes]) -> str:
+    """The HTML, with these pictures."""
     said = answer(cells)
     metric, subject = cells.metrics[0], cells.header["config"]["subject"]
     parts = [
@@ -116,7 +117,7 @@ def _scores(cells: Cells, metric: str) -> str:
     )
 
 
-def _samples(cells: Cells, drawn: dict[str, bytes]) -> str:
+def _samples(cells: Cells, drawn: Mapping[str, bytes]) -> str:
     if "samples.svg" not in drawn:
         return ""
     flat = next(iter(cells.samples.values())).dim() == 2

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +81,8 @@ def run(
     """
     began = time.perf_counter()
     subject = _subject(preset, net, target, data, prediction, name)
+    if subject.spectrum is not None:
+        subject = replace(subject, spectrum=functools.cache(subject.spectrum))  # seconds for wide data, once
     small = QUICK if quick else FULL
     if calls is None and steps is None:
         calls = small["calls"]
@@ -121,7 +125,7 @@ def run(
         meter.tick = lambda: None
         finished = [job for job in todo if job.key in store.records]
         with alone():
-            compare(finished, asked, gauges, store)
+            compare(finished, asked, gauges, store, progress)
         store.write([job.key for job in todo])
         return _cells(store)
 

@@ -67,17 +67,14 @@ def _scores(cells: Cells, metric: str) -> str:
     known = floor(cells, metric)
     rows = [[f"{metric}, by", *(f"{told(b)}  " for b in budgets(cells))]]
     if known is not None:
-        rows.append(["real data (floor)", *[f"{_floor(known)}  "] * len(budgets(cells))])
+        rows.append(["real data (floor)", *[f"{number(known[0])}  "] * len(budgets(cells))])
     for name, label in labels(cells).items():
         rows.append([label, *(_cell(score(cells, metric, name, budget)) for budget in budgets(cells))])
-    notes = [
-        "* best, told apart from every other at 95 %; = best or cannot be told from it; at the floor nothing is left"
-    ]
+    notes = ["* best, told apart from every other at 95 %; = best, or cannot be told from it"]
+    if known is not None:
+        count = cells.header["config"]["count"]
+        notes.append(f"of {count} real samples 95 % score {number(known[1])} to {number(known[2])}")
     return aligned(rows, rule=1 + (known is not None)) + "\n" + "\n".join(notes)
-
-
-def _floor(known: tuple[float, float, float]) -> str:
-    return f"{number(known[0])} ({number(known[1])} to {number(known[2])})"
 
 
 def _cell(found: Score | None) -> str:

@@ -15,6 +15,7 @@ from torchdiff.bench.store import Store
 from torchdiff.bench.summary import best_of, columns
 from torchdiff.metrics import Gauge
 from torchdiff.metrics.gauge import FINE
+from torchdiff.progress import bar
 
 CHANCE = 0.05  # that any of the contenders at a budget which are alike in truth is told apart
 
@@ -27,7 +28,9 @@ class Pair(NamedTuple):
     half: float
 
 
-def compare(finished: Sequence[Job], asked: Question, gauges: Mapping[str, Gauge], store: Store) -> None:
+def compare(
+    finished: Sequence[Job], asked: Question, gauges: Mapping[str, Gauge], store: Store, progress: bool
+) -> None:
     """The best contender at each budget, by each metric, against all others there; kept as records.
 
     Where the two sets' own intervals tell them apart, that is the answer. Else each seed's two sets are compared by the
@@ -35,31 +38,40 @@ def compare(finished: Sequence[Job], asked: Question, gauges: Mapping[str, Gauge
     averaged; the interval is widened to that of `CHANCE` shared among the rivals (Bonferroni).
     """
     cells = [store.records[job.key] for job in finished]
+    todo = [
+        (metric, where, best, rival, column)
+        for metric in gauges
+        for where in (budget(asked.way, number) for number in asked.asked)
+        if (best := best_of(column := columns(cells, metric, where)))
+        for rival in column
+        if rival != best
+    ]
     keep = set()
-    for metric, gauge in gauges.items():
-        for number in asked.asked:
-            column = columns(cells, metric, budget(asked.way, number))
-            best = best_of(column)
-            rivals = [name for name in column if name != best]
-            for rival in rivals:
-                assert best is not None
-                seeds = sorted({c["seed"] for c in column[best]} & {c["seed"] for c in column[rival]})
-                among = f"{len(rivals)} rivals, seeds {','.join(map(str, seeds))}"
-                key = f"{metric} | {budget(asked.way, number)} | {best} | {rival} | {among}"
-                keep.add(key)
-                if key in store.records or not seeds:
-                    continue
+    with bar(len(todo), "comparing" if progress else False, unit="pair") as tick:
+        for metric, where, best, rival, column in todo:
+            seeds = sorted({c["seed"] for c in column[best]} & {c["seed"] for c in column[rival]})
+            rivals = len(column) - 1
+            among = f"{rivals} rivals, seeds {','.join(map(str, seeds))}"
+            key = f"{metric} | {where} | {best} | {rival} | {among}"
+            keep.add(key)
+            if key not in store.records and seeds:
                 mine, theirs = ([_of(column[name], seed) for seed in seeds] for name in (best, rival))
-                found = verdict([_apart(*two) for two in zip(mine, theirs, strict=True)], len(rivals), gauge.floor)
-                if found["tie"]:
-                    pairs = [
-                        _paired(gauge, store.samples(a["key"]), store.samples(b["key"]))
-                        for a, b in zip(mine, theirs, strict=True)
-                    ]
-                    found = verdict(pairs, len(rivals), gauge.floor)
-                names = {"metric": metric, "budget": budget(asked.way, number), "best": best, "other": rival}
+                found = _compared(gauges[metric], mine, theirs, rivals, store)
+                names = {"metric": metric, "budget": where, "best": best, "other": rival}
                 store.add({"kind": "versus", "key": key, **names, **found, "against": len(seeds)})
+            tick()
     store.drop(keep)
+
+
+def _compared(
+    gauge: Gauge, mine: Sequence[Record], theirs: Sequence[Record], rivals: int, store: Store
+) -> dict[str, Any]:
+    """The verdict on two contenders, a cell a seed of each."""
+    found = verdict([_apart(*two) for two in zip(mine, theirs, strict=True)], rivals, gauge.floor)
+    if not found["tie"]:
+        return found
+    sets = [[store.samples(cell["key"]) for cell in two] for two in zip(mine, theirs, strict=True)]
+    return verdict([_paired(gauge, *two) for two in sets], rivals, gauge.floor)
 
 
 def verdict(pairs: Sequence[Pair], rivals: int, floor: tuple[float, float, float]) -> dict[str, Any]:

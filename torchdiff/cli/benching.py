@@ -88,7 +88,8 @@ def run(args: argparse.Namespace) -> int:
             words |= {"net": network(*args.net), "name": ":".join(args.net)}
         progress = not args.no_progress and sys.stderr.isatty()
         cells = bench.run(args.preset, out=args.out, progress=progress, **words)
-        files = [*bench.plot(cells, args.out), bench.report(cells, Path(args.out) / "report.html")]
+        drawn = bench.pictures(cells)
+        files = [*bench.plot(cells, args.out, drawn), bench.report(cells, Path(args.out) / "report.html", drawn)]
         if args.preset == "digits":
             files.append(bench.gallery(args.out))
     failed = [cell for cell in cells if cell["problem"]]
