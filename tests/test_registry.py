@@ -16,10 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from torchdiff.conventions import CONVENTIONS
 from torchdiff.errors import DuplicateNameError, OptionError, PluginError, UnknownNameError
 from torchdiff.options import Option, read, write
-from torchdiff.plugins import installed
-from torchdiff.registry import GRIDS, SDES, SOLVERS, Registry
+from torchdiff.plugins import GROUPS, installed
+from torchdiff.registry import GRIDS, METRICS, SDES, SOLVERS, TARGETS, Registry
 from torchdiff.spec import parse_options, quote
 
 TOYS = Registry("toy")
@@ -541,3 +542,8 @@ def test_importing_torchdiff_loads_no_plugin_and_no_torch(install):
     """
     env = {"PYTHONPATH": f"{root}:{Path(__file__).parents[1]}"}
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, env=env, timeout=60)
+
+
+def test_entry_points_are_looked_for_in_the_group_of_every_registry():
+    """A registry whose group is not looked for would take no plugin, and say nothing."""
+    assert {registry.group for registry in (SDES, SOLVERS, GRIDS, TARGETS, METRICS, CONVENTIONS)} == {*GROUPS}

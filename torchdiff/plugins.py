@@ -21,7 +21,10 @@ from torchdiff.errors import PluginError, shown
 from torchdiff.spec import NAME
 
 API = 1  # of the classes that plugins derive from; a change that breaks them raises it
-GROUPS = ("torchdiff.sdes", "torchdiff.solvers", "torchdiff.grids", "torchdiff.targets", "torchdiff.metrics")
+GROUPS = (
+    *("torchdiff.sdes", "torchdiff.solvers", "torchdiff.grids", "torchdiff.targets", "torchdiff.metrics"),
+    "torchdiff.conventions",
+)
 _VALUE = re.compile(r"\s*[\w.]+\s*:\s*[\w.]+\s*(\[.*\])?\s*")
 _found: dict[tuple[str, ...], tuple[Plugin, ...]] = {}
 

@@ -17,12 +17,13 @@ import tempfile
 from pathlib import Path
 
 from torchdiff.cli.template import files
+from torchdiff.conventions import CONVENTIONS
 from torchdiff.errors import OptionError, StorageError, TorchdiffError, shown
 from torchdiff.plugins import API, Plugin, allowed, installed
 from torchdiff.registry import GRIDS, METRICS, SDES, SOLVERS, TARGETS, Registry
 from torchdiff.spec import NAME
 
-REGISTRIES: dict[str, Registry] = {r.group: r for r in (SDES, SOLVERS, GRIDS, TARGETS, METRICS) if r.group}
+REGISTRIES: dict[str, Registry] = {r.group: r for r in (SDES, SOLVERS, GRIDS, TARGETS, METRICS, CONVENTIONS) if r.group}
 LOAD_SECONDS = 60.0
 
 
