@@ -167,6 +167,14 @@ def test_what_the_network_predicts_does_not_matter():
     assert out.plan.grid == torchdiff.plan("vp", "ddim", steps=3, grid="optimal:cache=false").grid
 
 
+def test_what_else_was_asked_for_stays():
+    """final and noise are those of the request, on the optimal times too; other final words have another grid."""
+    words = dict(steps=4, grid="optimal:cache=false")
+    plan = torchdiff.plan("vp", "ddpm", final="t_min", noise="brownian", **words)
+    assert (plan.final, plan.noise, plan.grid[-1].t) == (False, "brownian", plan.sde.t_min)
+    assert plan.grid != torchdiff.plan("vp", "ddpm", **words).grid[:-1]
+
+
 def ring(count=8, radius=0.65, width=0.05):
     """The exact eps network of equal normals on a circle under VP, by Bayes' rule, and the law's eigenvalues."""
     angle = 2.0 * math.pi * torch.arange(count, dtype=torch.float64) / count
