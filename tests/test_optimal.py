@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from scipy.linalg import eigh
 
 import torchdiff
 from torchdiff import gaussian
@@ -19,7 +20,7 @@ from torchdiff.grids import Optimal
 from torchdiff.planner import likely, request
 from torchdiff.registry import GRIDS, SDES
 from torchdiff.spectra import Spectrum, power_law, spectrum
-from torchdiff.tune import optimal_times, search
+from torchdiff.tune import objective, optimal_times, search
 from torchdiff.tune.coordinate import LEAST, Steps
 from torchdiff.tune.objective import Objective
 from torchdiff.tune.search import known_grids
@@ -81,7 +82,7 @@ def test_the_end_is_w2():
 
 @pytest.mark.parametrize(("solver", "final"), [("dpmpp_2m", "denoise"), ("ddpm", "t_min"), ("unipc", "t_min")])
 def test_what_the_steps_add_is_the_error(solver, final):
-    """Objective "own" along one eigenvector: the changes of log(s / s') add up to the whole without prior and end."""
+    """Objective "own" along one eigenvector: the changes of g(s / s') add up to the whole without prior and end."""
     plan = watched("vp", solver, GRIDS.get("log_snr").times(SDES.get("vp"), 5), final)
     changes = Objective("own", Spectrum(np.array([0.4]), np.array([0.3]))).residuals(plan).reshape(-1, 2)
     law, ideal, start = (
@@ -90,10 +91,25 @@ def test_what_the_steps_add_is_the_error(solver, final):
         gaussian.prior(plan.sde, plan.grid[0], 0.4),
     )
     exact = gaussian.marginal(plan.sde, plan.grid[0], 0.4, 0.3)
-    logs = [math.log(float(one.deviation[0] / other.deviation[0])) for one, other in ((law, ideal), (start, exact))]
+    ratios = [float(one.deviation[0] / other.deviation[0]) for one, other in ((law, ideal), (start, exact))]
+    ends = [math.log(ratio) if ratio < 1.0 else ratio - 1.0 for ratio in ratios]
     shifts = [float((a.mean - b.mean)[0, 0] / b.deviation[0]) for a, b in ((law, ideal), (start, exact))]
     assert len(changes) == len(plan.grid) - 1
-    assert changes.sum(axis=0) == pytest.approx([logs[0] - logs[1], shifts[0] - shifts[1]], rel=1e-11)
+    assert changes.sum(axis=0) == pytest.approx([ends[0] - ends[1], shifts[0] - shifts[1]], rel=1e-11)
+
+
+def test_blocks_are_measured_in_coordinates_of_the_exact_law():
+    """Of two blocks: g of the eigenvalues of the root of S'^-1/2 S S'^-1/2 in any coordinates; the mean alike."""
+    random = np.random.default_rng(0)
+    factors = random.normal(size=(2, 5, 2, 2))
+    law, exact = (gaussian.Gaussian(random.normal(size=(5, 2)), f @ f.transpose(0, 2, 1)) for f in factors)
+    found = objective._away(law, exact)
+    for i in range(5):
+        roots = np.sqrt(eigh(law.cov[i], exact.cov[i], eigvals_only=True))
+        wanted = np.where(roots < 1.0, np.log(roots), roots - 1.0)
+        assert np.linalg.norm(found[i, :3]) == pytest.approx(np.linalg.norm(wanted), rel=1e-9)
+        gap = law.mean[i] - exact.mean[i]
+        assert found[i, 3:] @ found[i, 3:] == pytest.approx(gap @ np.linalg.solve(exact.cov[i], gap), rel=1e-9)
 
 
 def test_an_exact_run_has_no_steps():
@@ -149,6 +165,15 @@ def test_what_the_network_predicts_does_not_matter():
         lambda x, t: -x, "vp", "ddim", steps=3, grid="optimal:cache=false", shape=(2, 3), prediction="eps", seed=0
     )
     assert out.plan.grid == torchdiff.plan("vp", "ddim", steps=3, grid="optimal:cache=false").grid
+
+
+def test_what_else_was_asked_for_stays():
+    """final and noise are those of the request. A denoising step is one linear map of exact and inexact laws alike: it
+    adds nothing to the error relative to them, and the times before it are those without it."""
+    words = dict(steps=4, grid="optimal:cache=false")
+    plan = torchdiff.plan("vp", "ddpm", final="t_min", noise="brownian", **words)
+    assert (plan.final, plan.noise, plan.grid[-1].t) == (False, "brownian", plan.sde.t_min)
+    assert plan.grid == torchdiff.plan("vp", "ddpm", **words).grid[:-1]
 
 
 def ring(count=8, radius=0.65, width=0.05):

@@ -22,9 +22,9 @@ class Optimal(Grid):
     spectrum: the data: "power:exponent=1.2,count=256" (the default), "digits", a file of data (see torchdiff.spectra),
     or in Python eigenvalues or (eigenvalues, mean).
     objective: what is made small, all of it exact:
-    "steps" the sum over the steps and over a family of spectra of the square of what each step adds to the logarithm
-            of the standard deviation over the exact one: steps may not cancel, for data that is not Gaussian would not
-            let them;
+    "steps" the sum over the steps and over a family of spectra of the square of what each step adds to the error of the
+            standard deviation, relative to the exact one: steps may not cancel, for data that is not Gaussian would
+            not let them;
     "own"   the same on the given spectrum alone;
     "end"   the W2 distance to the Gaussian at the end. On mixtures and networks it may be worse than a fixed grid.
     cache:  whether a file of the user's cache keeps the times ($TORCHDIFF_CACHE, $XDG_CACHE_HOME/torchdiff).
