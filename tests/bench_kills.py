@@ -1,4 +1,4 @@
-"""Kills a bench at random times, again and again, in children of one process that has torch loaded.
+"""Kills a bench at random moments, again and again, in children of one process that has torch loaded.
 
     python tests/bench_kills.py FOLDER KILLS SEED
 
@@ -70,9 +70,13 @@ def main(folder: Path, kills: int, seed: int, seeds: int) -> dict:
         ear, mouth = os.pipe()
         pid = child(folder, seeds, mouth)
         os.close(mouth)
-        if draw.random() < 0.7:  # while cells are made; else anywhere from the start
-            os.read(ear, 1)
-        time.sleep(draw.uniform(0.0, 0.3))
+        if draw.random() < 0.7:  # while cells are made, after so many network calls; else anywhere from the start
+            heard, wanted = 0, draw.randint(1, 40)
+            while heard < wanted and (more := len(os.read(ear, wanted - heard))):
+                heard += more
+            time.sleep(draw.uniform(0.0, 0.05))
+        else:
+            time.sleep(draw.uniform(0.0, 0.3))
         os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
         os.close(ear)

@@ -135,7 +135,7 @@ def _panel(
         axis.axhspan(known[1], known[2], color=FLOOR, alpha=0.22, linewidth=0, zorder=0)
         axis.axhline(known[0], color=FLOOR, linewidth=0.8, zorder=0)
         axis.annotate(
-            "real data", (0.015, known[2]), xycoords=("axes fraction", "data"), xytext=(0, -2), va="top",
+            "real data", (0.015, known[1]), xycoords=("axes fraction", "data"), xytext=(0, 2), va="bottom",
             textcoords="offset points", fontsize=7.5, color=SOFT,
         )  # fmt: skip
     axis.grid(which="major", color=RULE, linewidth=0.6, alpha=0.7)
