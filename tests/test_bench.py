@@ -257,7 +257,7 @@ def test_a_wrong_question_is_one_clear_error(words, error, message):
 def test_a_library_that_is_not_there_is_named(monkeypatch):
     """azula or diffusers asked for and not installed: what to install."""
     monkeypatch.setitem(__import__("sys").modules, "azula", None)
-    with pytest.raises(ImportError, match="pip install azula"):
+    with pytest.raises(ImportError, match="pip install --no-deps azula"):
         contender("azula:DDIMSampler")
 
 

@@ -14,12 +14,14 @@ ROOT = Path(__file__).parents[1]
 BEFORE = {
     "README.md": "",
     "CONTRIBUTING.md": "import math\nfrom dataclasses import dataclass\nfrom typing import ClassVar\n"
-    "import torchdiff\nfrom torchdiff import *\nfrom torchdiff.grids import Spaced\n"
+    "import torch\nimport torchdiff\nfrom torchdiff import *\nfrom torchdiff.grids import Spaced\n"
     "from torchdiff.registry import GRIDS, SDES, SOLVERS\n",
 }
 AFTER = {
     "README.md": "assert images.shape == (16, 1, 28, 28) and out.plan.calls == 20\n",
-    "CONTRIBUTING.md": "assert torchdiff.plan('plain_cosine', 'ddim0', steps=3, grid='cubic').calls == 4\n",
+    "CONTRIBUTING.md": "assert torchdiff.plan('plain_cosine', 'ddim0', steps=3, grid='cubic').calls == 4\n"
+    "x = torchdiff.sample(torchdiff.get_target('coin').denoiser('vp'), 'vp', 'ddim', steps=9, shape=(5, 1), seed=0).x\n"
+    "assert ((x.abs() - 1.0).abs() < 1e-3).all()\n",
 }
 
 

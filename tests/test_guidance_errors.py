@@ -126,10 +126,3 @@ def test_an_interval_of_sigma_has_no_meaning_for_block_sdes():
         torchdiff.plan("cld", "sscs", steps=2, denoiser=guide(net, 3.0, null=NULL, interval=(0.1, 1.0)))
     one = guide(net, 3.0, null=NULL, interval=(0.1, 1.0), interval_in="t")
     assert torchdiff.plan("cld", "sscs", steps=2, denoiser=one).calls == 3
-
-
-def test_a_sampler_module_refuses_guidance():
-    """A compiled graph would hold the numbers of one run for ever: an error, not samples without guidance."""
-    plan = torchdiff.plan("vp", "ddim", steps=2, denoiser=guided())
-    with pytest.raises(IncompatibleError, match="Guided"):
-        torchdiff.Sampler(guided(), plan, shape=(3, 2), cond={"label": LABELS})
