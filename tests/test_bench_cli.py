@@ -122,7 +122,7 @@ def test_what_belongs_together_is_said(place, capsys, changes, message):
 
 
 @pytest.mark.parametrize("argv", [["bench", "digit"], ["bench", "digits", "--target", "gmm2d"], ["bench"]])
-def test_a_preset_is_one_of_those_there_are(capsys, argv):
+def test_a_preset_is_one_of_those_there_are(place, capsys, argv):
     """One thing to sample, by a known name."""
     refused(argv, capsys)
 
