@@ -16,7 +16,7 @@ ROOT = Path(torchdiff.__file__).parent
 # From the ground up. A module imports from the lines above its own, never from its own or from below. A package's own
 # name is its __init__; a pattern serves all that no other pattern names in full.
 LAYERS = (
-    ("_C", "errors", "blocks", "form", "counters", "limits", "progress", "recent"),
+    ("_C", "errors", "blocks", "form", "counters", "limits", "progress", "recent", "aligned"),
     ("spec", "amounts", "ticks", "clocks", "storage"),
     ("options", "plugins", "interop.torchsde_methods"),
     ("registry", "sde.base", "ops", "ops.*", "energy"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from torchdiff.aligned import aligned
 from torchdiff.registry import SDES, SOLVERS
 from torchdiff.sde.base import Level
 from torchdiff.steps import AffineStep, OpaqueStep, calls_of, slots_after
@@ -29,9 +30,7 @@ def table(plan: Plan, limit: int | None = None) -> str:
         half = limit // 2
         gap = ("...", f"{len(entries) - 2 * half} more", *[""] * (len(HEAD) - 2))
         entries = [*entries[:half], [gap], *entries[-half:]]
-    lines = [HEAD, *(line for entry in entries for line in entry)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
-    body = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    body = aligned([HEAD, *(line for entry in entries for line in entry)])
     title = (
         f"{SOLVERS.label(plan.solver)} on {SDES.label(plan.sde)}, {plan.prediction} network: {plan.steps} steps"
         f"{' and a final one' if plan.final else ''}, {count(plan.calls, 'network call')}, {len(plan.draws)} draws"

@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
+from torchdiff.aligned import aligned
 from torchdiff.cli import solver_lines
 from torchdiff.errors import TorchdiffError, UnknownNameError, shown
 from torchdiff.options import REQUIRED
@@ -77,13 +78,10 @@ def _fits(solver: Solver, sde: LinearSDE) -> bool:
 def _table(kind: str, rows: list[dict[str, Any]]) -> str:
     if kind == "solvers":
         return solver_lines.table(rows)
-    head = ["name", "options", "what it is"]
-    lines = [head]
+    lines = [["name", "options", "what it is"]]
     for row in rows:
         options = " ".join(f"{o['name']}={o['default'] or '<' + o['type'] + '>'}" for o in row["options"])
         what = row["summary"] if row["source"] == "built-in" else f"{row['summary']} [{row['source']}]"
         lines.append([row["name"], options, what])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     title = "SDEs" if kind == "sdes" else kind.capitalize()
-    cells = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
-    return "\n".join([title, *(f"  {line}" for line in cells)])
+    return "\n".join([title, *(f"  {line}" for line in aligned(lines))])

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from torchdiff.aligned import aligned
 from torchdiff.cli.template import files
 from torchdiff.conventions import CONVENTIONS
 from torchdiff.errors import OptionError, StorageError, TorchdiffError, shown
@@ -39,9 +40,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         cells = [("", "kind", "name", "class", "from")]
         cells += [(r["status"], r["kind"], r["name"], r["class"], r["distribution"]) for r in rows]
-        widths = [max(len(row[i]) for row in cells) for i in range(5)]
-        for row, why in zip(cells, ["", *(r["why"] for r in rows)], strict=True):
-            line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for line, why in zip(aligned(cells), ["", *(r["why"] for r in rows)], strict=True):
             print(f"{line}  ({why})" if why else line)
     return 1 if wrong else 0
 

@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from torchdiff.aligned import aligned
+
 WIDTH = 120
 HEAD = ("name", "on", "weak", "vp", "flow", "cld", "mixture", "strong", "path", "calls", "draws", "live")
 NOTE = """Claimed order (weak, and strong on one Brownian path) beside the slopes that were measured: on Gaussian data \
@@ -23,12 +25,11 @@ def measured() -> dict[str, dict[str, Any]]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows of `list`, each a line of numbers and, indented, its options, what it is, and its source."""
-    lines = [list(HEAD), *([row["name"], *_facts(row)] for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
-    text = [*textwrap.wrap(f"Solvers. {NOTE}", WIDTH), *_line(lines[0], widths)]
-    for row, line in zip(rows, lines[1:], strict=True):
+    head, *lines = aligned([HEAD, *((row["name"], *_facts(row)) for row in rows)])
+    text = [*textwrap.wrap(f"Solvers. {NOTE}", WIDTH), f"  {head}"]
+    for row, line in zip(rows, lines, strict=True):
         text += [
-            *_line(line, widths),
+            f"  {line}",
             *textwrap.wrap(_words(row), WIDTH, initial_indent=8 * " ", subsequent_indent=8 * " "),
         ]
     return "\n".join(text)
@@ -53,7 +54,3 @@ def _words(row: dict[str, Any]) -> str:
     paper = f" {row['paper']}" if row.get("paper") else ""
     found = f" [{row['source']}]" if row["source"] != "built-in" else ""
     return f"{options + '. ' if options else ''}{row['summary']}{paper}{found}"
-
-
-def _line(cells: list[str], widths: list[int]) -> list[str]:
-    return ["  " + "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()]

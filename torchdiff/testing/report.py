@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from torchdiff.aligned import aligned
 from torchdiff.errors import LawError
 
 OK, FAILED, SKIPPED = "ok", "FAILED", "not measured"
@@ -88,13 +89,8 @@ class Report:
         findings = list(_merged(findings))
         rows = [("", "law", "measured", "declared", "case")]
         rows += [(f.status, f.law, f.measured, f.declared, f.case) for f in findings]
-        widths = [max(len(row[i]) for row in rows) for i in range(5)]
         notes = ["", *(f.note for f in findings)]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            + (f"  ({note})" if note else "")
-            for row, note in zip(rows, notes, strict=True)
-        ]
+        lines = [line + (f"  ({note})" if note else "") for line, note in zip(aligned(rows), notes, strict=True)]
         laws = len({f.law for f in self.findings})
         what = f"{len(self.failed)} of {laws} laws fail: {', '.join(self.failed)}" if self.failed else "no law fails"
         rest = f"; not measured in every case: {', '.join(self.skipped)}" if self.skipped else ""
