@@ -18,6 +18,7 @@ from torchdiff.inputs import denoiser as meant
 from torchdiff.metrics import Gauge
 from torchdiff.registry import SDES, TARGETS
 from torchdiff.sde.base import LinearSDE
+from torchdiff.targets.base import principal
 
 DEFAULT = 2  # of a target's metrics: the others say the same for more
 WIDEST = 2048  # elements of an event whose covariance is decomposed for the exact error: a second on one core
@@ -152,8 +153,7 @@ def _read(place: Path, raw: bytes) -> np.ndarray:
 
 def _spectrum(real: Tensor) -> tuple[Any, Any]:
     flat = real.detach().double().cpu().reshape(len(real), -1)
-    values, axes = torch.linalg.eigh(torch.cov(flat.T).reshape(flat.shape[1], -1))
-    return values.clamp(min=0.0).flip(0).numpy(), (flat.mean(0) @ axes).flip(0).numpy()
+    return principal(flat.mean(0), torch.cov(flat.T).reshape(flat.shape[1], -1))
 
 
 def _kind(value: Any) -> str:

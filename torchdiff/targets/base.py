@@ -115,8 +115,12 @@ class Target(ABC):
 
         What `torchdiff.gaussian` and the optimal grids take for data.
         """
-        import torch
+        return principal(*self.moments())
 
-        mean, covariance = self.moments()
-        values, axes = torch.linalg.eigh(covariance)
-        return values.clamp(min=0.0).flip(0).numpy(), (mean @ axes).flip(0).numpy()
+
+def principal(mean: Tensor, covariance: Tensor) -> tuple[Any, Any]:
+    """Eigenvalues (D,), largest first, below 0 by rounding 0, and the mean along the eigenvectors; NumPy float64."""
+    import torch
+
+    values, axes = torch.linalg.eigh(covariance)
+    return values.clamp(min=0.0).flip(0).numpy(), (mean @ axes).flip(0).numpy()
