@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command import flagged, refused
 
 from torchdiff import bench
 from torchdiff.cli import main
@@ -73,21 +74,7 @@ def place(tmp_path, monkeypatch):
 
 def request(**changes: str | None) -> list[str]:
     """The arguments of a bench that works, with flags changed, added or (None) left out."""
-    flags = GOOD | {f"--{name.replace('_', '-')}": value for name, value in changes.items()}
-    return ["bench", *(word for flag, value in flags.items() if value is not None for word in (flag, value))]
-
-
-def refused(argv: list[str], capsys) -> str:
-    """The one line of a request that is wrong; checks the exit code, the form and that it took no time (of the CPU)."""
-    began = time.process_time()
-    assert main(argv) == 2
-    assert time.process_time() - began < 1.0
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("torchdiff: error: ")
-    assert err.count("\n") == 1
-    assert len(err) < 1100
-    return err
+    return flagged("bench", GOOD, changes)
 
 
 @pytest.mark.parametrize(("flag", "value"), [(flag, value) for flag, values in WRONG.items() for value in values])

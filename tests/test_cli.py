@@ -7,12 +7,12 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from command import flagged, refused
 from safetensors import safe_open
 
 import torchdiff
@@ -68,25 +68,11 @@ GOOD = {
 
 def sample(**changes: str | None) -> list[str]:
     """The arguments of a run that works, with flags changed, added or (None) left out: first_index="3"."""
-    flags = GOOD | {f"--{name.replace('_', '-')}": value for name, value in changes.items()}
-    return ["sample", *(word for flag, value in flags.items() if value is not None for word in (flag, value))]
+    return flagged("sample", GOOD, changes)
 
 
 def plan(*more: str, sde: str = "vp", solver: str = "ddim") -> list[str]:
     return ["plan", sde, solver, *more]
-
-
-def refused(argv: list[str], capsys) -> str:
-    """The one line of a request that is wrong; checks the exit code, the form and that it took no time (of the CPU)."""
-    began = time.process_time()
-    assert main(argv) == 2
-    assert time.process_time() - began < 1.0
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("torchdiff: error: ")
-    assert err.count("\n") == 1
-    assert len(err) < 1100
-    return err
 
 
 # --- wrong requests ---
