@@ -19,7 +19,7 @@ SHIM := $(wildcard tests/shim/*.cpp tests/shim/*.h)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: help demo test test-all lint format check-normals bench quality train cuda-compile cuda-build cuda-shim sanitize clean FORCE
+.PHONY: help demo test test-all lint format check-normals bench auto quality train cuda-compile cuda-build cuda-shim sanitize clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -52,6 +52,9 @@ check-normals: $(STAMPS)/extra-test ## every word through the maps to normals, a
 
 bench: $(STAMPS)/extra-bench ## time the ops against eager torch, torch.compile, diffusers, torchsde: benchmarks/RESULTS.md
 	env -u OMP_WAIT_POLICY $(BIN)/python -m pytest benchmarks --results benchmarks/RESULTS.md --benchmark-columns=median,iqr,rounds
+
+auto: $(STAMPS)/extra-demo ## measure what solver="auto" takes: torchdiff/auto.json and docs/auto.md
+	$(BIN)/python -m benchmarks.auto
 
 quality: $(STAMPS)/extra-demo $(STAMPS)/extra-bench ## steps against quality, ours beside diffusers' and azula's: docs/benchmarks.md
 	@$(PIP) --no-deps azula==0.11.1 einops # with what it asks for, torchvision, comes another torch

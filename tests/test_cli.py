@@ -124,7 +124,7 @@ def test_a_wrong_value_of_any_flag_is_one_line_and_leaves_no_file(place, capsys,
     ]
 
 
-@pytest.mark.parametrize("flag", ["net", "sde", "solver", "shape", "steps"])
+@pytest.mark.parametrize("flag", ["net", "sde", "shape", "steps"])
 def test_a_missing_flag_is_named(place, capsys, flag):
     """What `sample` cannot do without is named, and so is the way to the help."""
     message = refused(sample(**{flag: None}), capsys)

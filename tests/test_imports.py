@@ -40,7 +40,7 @@ LAYERS = (
     ("trace",),
     ("gaussian", "gaussian.*"),
     ("spectra", "spectra.*"),
-    ("tune.cache", "tune.coordinate", "tune.descent", "tune.objective", "tune.search"),
+    ("auto", "tune.cache", "tune.coordinate", "tune.descent", "tune.objective", "tune.search"),
     ("planner",),
     ("analysis_text", "tune.front_text"),
     ("analysis", "tune", "tune.*"),

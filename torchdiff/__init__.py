@@ -1,6 +1,6 @@
 """torchdiff: turns a trained score, diffusion or flow network into samples.
 
-    images = torchdiff.sample(net, "vp", "dpmpp_2m", steps=20, shape=(16, 1, 28, 28), prediction="v", seed=0).x
+    images = torchdiff.sample(net, "vp", calls=20, shape=(16, 1, 28, 28), prediction="v", seed=0).x
 
 Importing it loads neither torch nor any plugin; both come with the first thing that needs them.
 """

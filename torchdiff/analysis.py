@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from torchdiff import gaussian
 from torchdiff.analysis_text import table
+from torchdiff.auto import is_auto
 from torchdiff.errors import OptionError, shown
 from torchdiff.gaussian import Split
 from torchdiff.grids import Grid
@@ -88,6 +89,11 @@ def analyze(
     spectrum: see torchdiff.spectra.spectrum. The rest as in `plan`; steps and calls may be one number or many.
     Raises IncompatibleError for a solver with a step that is no weighted sum: its error needs sampling.
     """
+    if is_auto(solver):
+        raise OptionError(
+            "solver 'auto' may be another solver for each number of steps, which have no order together; name one "
+            "(`torchdiff plan` shows which it is)"
+        )
     asked = {"steps": steps, "calls": calls}
     given = {name: _counts(name, value) for name, value in asked.items() if value is not None}
     if len(given) != 1:

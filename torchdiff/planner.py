@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from torchdiff.amounts import count
+from torchdiff.auto import AUTO, is_auto, way
 from torchdiff.conventions import CONVENTIONS
 from torchdiff.denoiser import Denoiser
 from torchdiff.errors import IncompatibleError, OptionError
@@ -35,7 +36,7 @@ class Request(NamedTuple):
 
 def plan(
     sde: LinearSDE | str,
-    solver: Solver | str,
+    solver: Solver | str = AUTO,
     *,
     steps: int | None = None,
     calls: int | None = None,
@@ -52,6 +53,8 @@ def plan(
     """The plan that `sample` executes: every coefficient of a run, before any network call.
 
     sde, solver, grid: objects, or registered names with options ("ddim:eta=0.5").
+    solver "auto", the default, is the solver, and without a grid also the grid, that did best at this number of steps
+    on this process (docs/auto.md); each of its steps is one network call.
     steps: intervals of the grid; calls: the most network calls to spend, the final one included; times: the grid
     itself, decreasing to sample, increasing to encode; sigmas: the grid as values of sigma / alpha, for one-block SDEs
     (on "flow" give times: its t is the sigma of flow models). One of the four. A last 0 of sigmas is the data: the run
@@ -113,10 +116,10 @@ def request(
     noise: str = "white",
 ) -> Request:
     """The checked wish; see `plan` for the arguments."""
-    sde, solver = SDES.get(sde), SOLVERS.get(solver)
+    sde = SDES.get(sde)
+    named = None if is_auto(solver) else _fitted(solver, sde)
     if noise not in ("white", "brownian"):
         raise OptionError(f"noise is 'white' or 'brownian', got {noise!r}")
-    check_fit(solver, sde)
     if final not in (None, "denoise", "t_min"):
         raise OptionError(f"final is 'denoise' or 't_min', got {final!r}")
     ways = {"steps": steps, "calls": calls, "times": times, "sigmas": sigmas}
@@ -134,7 +137,13 @@ def request(
                     "a last 0 of sigmas is the data, final = 't_min' ends above it; leave one of them out"
                 )
         assert times is not None
-        return _finish(sde, solver, _check_times(sde, times), final)._replace(noise=noise)
+        times = _check_times(sde, times)
+        named = named or _fitted(way(sde, len(times) - 1).anywhere, sde)
+        return _finish(sde, named, times, final)._replace(noise=noise)
+    if named is None:
+        known = way(sde, count("calls", calls) if steps is None else count("steps", steps))
+        name, grid = (known.solver, known.grid) if grid is None else (known.anywhere, grid)
+        named = _fitted(name, sde)
     high = None if t_max is None else sde.check_time(_number("t_max", t_max))
     low = None if t_min is None else sde.check_time(_number("t_min", t_min))
     if grid is None:
@@ -146,7 +155,7 @@ def request(
     plain = Uniform() if isinstance(chosen, Optimal) else chosen
 
     def of(count: int) -> Request:
-        return _finish(sde, solver, _check_times(sde, plain.times(sde, count, high, low)), final)._replace(noise=noise)
+        return _finish(sde, named, _check_times(sde, plain.times(sde, count, high, low)), final)._replace(noise=noise)
 
     def placed(wish: Request, count: int) -> Request:
         return _optimal(chosen, wish, count, final) if isinstance(chosen, Optimal) else wish
@@ -154,13 +163,20 @@ def request(
     if steps is not None:
         steps = count("steps", steps)
         return placed(of(steps), steps)
-    if solver.adaptive:
+    if named.adaptive:
         raise OptionError(
-            f"{solver!r} calls the network as often as its tolerances ask for: calls = {calls!r} cannot be promised; "
+            f"{named!r} calls the network as often as its tolerances ask for: calls = {calls!r} cannot be promised; "
             f"give steps or times"
         )
     wish, steps = _within(of, denoiser, count("calls", calls))
     return placed(wish, steps)
+
+
+def _fitted(solver: Solver | str, sde: LinearSDE) -> Solver:
+    """The solver. Raises IncompatibleError where it cannot run on this process."""
+    solver = SOLVERS.get(solver)
+    check_fit(solver, sde)
+    return solver
 
 
 def _finish(sde: LinearSDE, solver: Solver, times: tuple[float, ...], final: str | None) -> Request:

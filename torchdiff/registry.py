@@ -12,7 +12,7 @@ import importlib
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
@@ -49,15 +49,22 @@ class Registry(Generic[Thing]):
     group:    the entry-point group of plugins; None for no plugins.
     builtins: modules whose import registers the built-in classes.
     base:     "module:Class" that every object must be an instance of; None for no such check.
+    reserved: names that mean no class, and what to say where they are taken for one.
     All methods may be called from any thread. No lock is held over an import: imports have their own.
     """
 
     everyone: ClassVar[list[Registry[Any]]] = []
 
     def __init__(
-        self, kind: str, group: str | None = None, builtins: tuple[str, ...] = (), base: str | None = None
+        self,
+        kind: str,
+        group: str | None = None,
+        builtins: tuple[str, ...] = (),
+        base: str | None = None,
+        reserved: Mapping[str, str] | None = None,
     ) -> None:
         self.kind, self.group, self.builtins, self.base = kind, group, builtins, base
+        self.reserved = dict(reserved or {})
         self._classes: dict[str, type] = {}
         self._names: dict[type, str] = {}
         self._plugins: dict[str, type] = {}  # by path: those that were loaded
@@ -75,6 +82,8 @@ class Registry(Generic[Thing]):
         """
         if not isinstance(name, str) or not NAME.fullmatch(name):
             raise OptionError(f"the name of a {self.kind} is lower-case letters, digits and _, got {shown(name)}")
+        if name in self.reserved:
+            raise DuplicateNameError(f"{self.kind} {name!r} {self.reserved[name]}; take another name")
 
         def add(cls: Class) -> Class:
             if not isinstance(cls, type):
@@ -287,6 +296,8 @@ class Registry(Generic[Thing]):
             raise PluginError(f"{self.kind} {name!r} comes from {len(ready)} plugins: say {ways}")
         if ready:
             return self._plugins.get(ready[0].path), ready[0]
+        if name in self.reserved:
+            raise UnknownNameError(f"{self.kind} {name!r} {self.reserved[name]}; known: {self._known()}")
         off = f"; {plugins[0]} has it, but TORCHDIFF_PLUGINS does not let it in" if plugins else ""
         for plugin in installed(self.group) if self.group is not None else ():
             if plugin.problem is not None and name in (plugin.name, plugin.path):
@@ -324,7 +335,11 @@ def _ours(cls: type) -> bool:
 
 SDES: Registry[LinearSDE] = Registry("sde", "torchdiff.sdes", ("torchdiff.sde",), "torchdiff.sde.base:LinearSDE")
 SOLVERS: Registry[Solver] = Registry(
-    "solver", "torchdiff.solvers", ("torchdiff.solvers",), "torchdiff.solvers.base:Solver"
+    "solver",
+    "torchdiff.solvers",
+    ("torchdiff.solvers",),
+    "torchdiff.solvers.base:Solver",
+    {"auto": "is what `plan` and `sample` choose for a process and a number of steps, no solver by itself"},
 )
 GRIDS: Registry[Grid] = Registry("grid", "torchdiff.grids", ("torchdiff.grids",), "torchdiff.grids:Grid")
 TARGETS: Registry[Target] = Registry(

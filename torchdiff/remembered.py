@@ -6,6 +6,7 @@ import dataclasses
 import functools
 from typing import Any
 
+from torchdiff.auto import AUTO, is_auto
 from torchdiff.denoiser import Denoiser
 from torchdiff.planner import request
 from torchdiff.plans import Plan
@@ -23,7 +24,7 @@ def planned(sde: Any, solver: Any, denoiser: Denoiser, watch: bool, **options: A
     (whoever works on a class of their own changes it between two runs), and the denoiser has no function that the plan
     asks.
     """
-    sde, solver = SDES.get(sde), SOLVERS.get(solver)
+    sde, solver = SDES.get(sde), AUTO if is_auto(solver) else SOLVERS.get(solver)
     if isinstance(options["grid"], str):
         options["grid"] = GRIDS.get(options["grid"])
     for name in ("times", "sigmas"):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from torchdiff import inputs
+from torchdiff.auto import AUTO
 from torchdiff.blocks import pack
 from torchdiff.brownian import BrownianRun
 from torchdiff.denoiser import Denoiser
@@ -58,7 +59,7 @@ class Samples:
 def sample(
     net: Callable[..., Tensor] | Denoiser,
     sde: LinearSDE | str,
-    solver: Solver | str,
+    solver: Solver | str = AUTO,
     *,
     steps: int | None = None,
     calls: int | None = None,
@@ -87,7 +88,8 @@ def sample(
 
     net:         called net(x, t, **cond), for an n-block SDE net(x, v, t, **cond); x (B, *event), t (B,); or a `wrap`.
                  It leaves its inputs as they are. Its output is read in the dtype of the state.
-    sde, solver: objects, or registered names with options: "vp", "ddim:eta=0.5", "predictor_corrector:predictor=heun".
+    sde, solver: objects, or registered names with options: "vp", "ddim:eta=0.5", "predictor_corrector:predictor=heun";
+                 "auto" is what did best at this number of steps on this process, with its grid, as `plan` says.
     steps, calls, times, sigmas, grid, t_min, t_max, final: as in `plan`.
     shape:       of the samples, the batch first, any event shape; or x: the state to start from (B, *event), one or
                  one tensor for each block, at the first time. With increasing times x is data and is encoded.

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from torchdiff import auto
+from torchdiff.auto import AUTO
 from torchdiff.grids import default_grid
 from torchdiff.plans import Plan
 from torchdiff.registry import GRIDS, SOLVERS
@@ -108,3 +110,18 @@ class Ours(Contender):
             on_nonfinite="mark",
         )
         return done.x, done.finite
+
+
+class Auto(Contender):
+    """What `sample` takes by default: at each budget the solver and grid that it names."""
+
+    spec = AUTO
+    gridded = False
+
+    def ready(self, scene: Scene, way: str, count: int, grid: str | None) -> Ready:
+        row = auto.way(scene.sde, count)
+        return Ours(SOLVERS.get(row.solver)).ready(scene, way, count, row.grid)._replace(grid="its own")
+
+    def sample(self, scene: Scene, ready: Ready, seed: int, first: int, count: int) -> tuple[Tensor, Tensor]:
+        assert ready.plan is not None
+        return Ours(ready.plan.solver).sample(scene, ready, seed, first, count)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from torchdiff.bench.contenders import Contender, Ours
+from torchdiff.auto import is_auto
+from torchdiff.bench.contenders import Auto, Contender, Ours
 from torchdiff.registry import SOLVERS
 
 
@@ -13,4 +14,4 @@ def contender(spec: str) -> Contender:
         from torchdiff.bench import azula, diffusers
 
         return (diffusers if library == "diffusers" else azula).contender(rest)
-    return Ours(SOLVERS.get(spec))
+    return Auto() if is_auto(spec) else Ours(SOLVERS.get(spec))

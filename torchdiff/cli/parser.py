@@ -53,7 +53,8 @@ def parser() -> Parser:
         help="called without arguments, returns the network, or a torchdiff.wrap of it; its code is run",
     )
     sample.add_argument("--sde", required=True, help="the forward process that the network was trained on")
-    sample.add_argument("--solver", required=True)
+    best = "by default what did best at so many steps: docs/auto.md"
+    sample.add_argument("--solver", default="auto", help=best)
     sample.add_argument(
         "--shape", required=True, type=arguments.shape, metavar="B,...", help="of the samples, the batch first"
     )
@@ -88,7 +89,9 @@ def parser() -> Parser:
 
     plan = commands.add_parser("plan", help="what a run will compute, step by step", description=planning.__doc__)
     plan.add_argument("sde")
-    plan.add_argument("solver")
+    plan.add_argument(
+        "solver", nargs="?", default="auto", help="by default what did best at so many steps: docs/auto.md"
+    )
     _add_plan(plan)
     _finish(plan, planning.run, "print the plan as JSON (torchdiff.Plan.from_json reads it)")
 

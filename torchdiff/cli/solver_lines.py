@@ -14,7 +14,8 @@ WIDTH = 120
 HEAD = ("name", "on", "weak", "vp", "flow", "cld", "mixture", "strong", "path", "calls", "draws", "live")
 NOTE = """Claimed order (weak, and strong on one Brownian path) beside the slopes that were measured: on Gaussian data \
 of vp, flow and cld, on a mixture, on one path. Calls and draws of a step, live tensors of a run, by default options; \
-those with others: docs/solvers.md. `torchdiff check NAME` measures again."""
+those with others: docs/solvers.md. `torchdiff check NAME` measures again. Without a solver, `sample` and `plan` take \
+"auto": the one that did best on the process with as many calls (docs/auto.md)."""
 
 
 @cache
