@@ -45,6 +45,7 @@ WRONG = {
     "target": [*TEXTS, "-1", "gmm3d", "gmm2d:modes=nan", f"gmm2d:modes={HUGE}"],
     "net": [*TEXTS, "toy_net", "toy_net:", ":make", "../toy_net:make", "-1"],
     "data": [*TEXTS, "-1", "x.npy"],  # it belongs to a net
+    "cond": [*TEXTS, "-1", "x.npz"],
     "prediction": [*TEXTS, "-1"],
     "sde": [*TEXTS, "-1", "vpp", "vp:beta_0=nan"],
     "solvers": [*TEXTS, "-1", "ddim,", ",", "x_*", "ddim:eta=nan", "sscs", "dpm*:eta=1", "diffusers:", "diffusers:X"],

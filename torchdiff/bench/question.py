@@ -38,6 +38,7 @@ class Question:
     metrics: tuple[str, ...]
     prediction: str
     device: str
+    conditions: str = ""
 
     def config(self) -> dict[str, Any]:
         """All of it, for the header: what must be equal for two runs to be one bench."""
@@ -112,7 +113,7 @@ def question(
     return Question(
         subject.name,
         subject.words,
-        subject.digest,
+        subject.data,
         SDES.label(SDES.get(sde)),
         tuple(dict.fromkeys(contender(spec).spec for spec in listed(solvers, SOLVERS))),
         tuple(laid),
@@ -124,6 +125,7 @@ def question(
         tuple(scores),
         prediction or "",
         str(device),
+        subject.conditions,
     )
 
 

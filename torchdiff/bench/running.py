@@ -13,6 +13,7 @@ import torch
 
 from torchdiff.bench import machine
 from torchdiff.bench.cells import FORMAT, Cells, Record
+from torchdiff.bench.conditions import placed, taken
 from torchdiff.bench.contenders import Scene
 from torchdiff.bench.meter import Meter, alone
 from torchdiff.bench.question import Question, jobs, question
@@ -40,6 +41,7 @@ def run(
     net: Any = None,
     target: Any = None,
     data: Any = None,
+    cond: Any = None,
     sde: LinearSDE | str | None = None,
     solvers: str | Iterable[str] = SOLVERS,
     grids: str | Iterable[str] | None = None,
@@ -68,6 +70,10 @@ def run(
       target:  a data law with its exact network, by name or as an object: what is left is the solvers' own error.
       net:     called net(x, t), or a `wrap`; with data: (N, *shape) real samples or the name of a file with them, and
                `prediction` unless it is wrapped. name: what it is called in tables.
+    cond:      of a net: a mapping of names to tensors (N, ...), or the name of a file with them; sample i of each set
+               gets row i modulo N as keyword arguments. Without it, arrays beside x in the file of data are the
+               conditions of their samples, and are given in an order that is mixed once; "none": no conditions. The
+               metrics see x alone: let the conditions have the shares that they have in the data.
     sde:       the process that the network was trained on; "vp" by default.
     solvers, grids: lists of names with options, or text "ddim:eta=0.5,dpmpp_*" with patterns; `diffusers:NAME` and
                `azula:NAME` are samplers of those libraries, which have grids of their own. What cannot run is left out,
@@ -80,7 +86,7 @@ def run(
     Returns Cells. Raises errors of the ValueError family; finished cells are kept in `out`.
     """
     began = time.perf_counter()
-    subject = _subject(preset, net, target, data, prediction, name)
+    subject = _subject(preset, net, target, data, cond, prediction, name)
     if subject.spectrum is not None:
         subject = replace(subject, spectrum=functools.cache(subject.spectrum))  # seconds for wide data, once
     small = QUICK if quick else FULL
@@ -105,8 +111,10 @@ def run(
         raise OptionError(f"budget is a number of seconds above 0, got {shown(budget)}")
     meter = Meter()
     process = SDES.get(asked.sde)
-    net = meter.around(subject.denoiser(process))
-    scene = Scene(process, net, subject.shape, subject.cond, torch.float32, place, subject.spectrum)
+    inside, dtype = subject.denoiser(process), torch.float32
+    taken(inside.bind(subject.cond(0, 1)), process.blocks)
+    rows = placed(subject.cond, place, inside.cores[0].calling.dtype or dtype)
+    scene = Scene(process, meter.around(inside), subject.shape, rows, dtype, place, subject.spectrum)
     todo, left = jobs(asked, scene)
     gauges = {name: subject.gauge(name, asked.count) for name in asked.metrics}
     store = Store(None if out is None else Path(out))
@@ -144,15 +152,17 @@ def load(out: str | Path) -> Cells:
     return _cells(store)
 
 
-def _subject(preset: str | None, net: Any, target: Any, data: Any, prediction: str | None, name: str) -> Subject:
+def _subject(
+    preset: str | None, net: Any, target: Any, data: Any, cond: Any, prediction: str | None, name: str
+) -> Subject:
     given = [n for n, v in {"a preset": preset, "net": net, "target": target}.items() if v is not None]
     if len(given) != 1:
         raise OptionError(
             f"say what to sample: a preset ({', '.join(PRESETS)}), target or net; got {' and '.join(given) or 'none'}"
         )
     if net is not None:
-        return of_network(net, name, data, prediction)
-    for word, value in (("data", data), ("prediction", prediction)):
+        return of_network(net, name, data, prediction, cond)
+    for word, value in (("data", data), ("cond", cond), ("prediction", prediction)):
         if value is not None:
             raise OptionError(f"{word} belongs to a net; {given[0]} brings its own")
     if target is not None:

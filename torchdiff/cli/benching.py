@@ -34,6 +34,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="called without arguments, returns the network, or a torchdiff.wrap of it; its code is run",
     )  # fmt: skip
     parser.add_argument("--data", help="with --net: real samples, .safetensors or .npz with x (N,...), or .npy")
+    parser.add_argument(
+        "--cond", metavar="FILE",
+        help="with --net: its keyword arguments, a row a sample, .safetensors or .npz; by default what stands beside x "
+        "in --data, none: none",
+    )  # fmt: skip
     parser.add_argument("--prediction", help="with --net, unless it is wrapped: eps, x0, v, score, flow, ...")
     parser.add_argument("--target", help="a law of data with its exact network: `torchdiff list targets`")
     parser.add_argument("--sde", help="the process of the network, default vp")
@@ -80,8 +85,8 @@ def run(args: argparse.Namespace) -> int:
     from torchdiff.cli.sampling import folder_on_path, network, usable
 
     usable(args.device)
-    names = ("target", "data", "sde", "prediction", "calls", "steps", "seeds", "count", "batch", "metrics", "budget")
-    words = {name: getattr(args, name) for name in (*names, "device", "quick", "force")}
+    names = ("target", "data", "cond", "sde", "prediction", "calls", "steps", "seeds", "count", "batch", "metrics")
+    words = {name: getattr(args, name) for name in (*names, "budget", "device", "quick", "force")}
     words |= {name: getattr(args, name) for name in ("solvers", "grids") if getattr(args, name) is not None}
     with folder_on_path(), _told_of_a_stop(args.out):
         if args.net is not None:
