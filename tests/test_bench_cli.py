@@ -46,6 +46,7 @@ WRONG = {
     "net": [*TEXTS, "toy_net", "toy_net:", ":make", "../toy_net:make", "-1"],
     "data": [*TEXTS, "-1", "x.npy"],  # it belongs to a net
     "cond": [*TEXTS, "-1", "x.npz"],
+    "shape": [*NUMBERS, "4,,8", "4,-8", "99999999,99999999"],
     "prediction": [*TEXTS, "-1"],
     "sde": [*TEXTS, "-1", "vpp", "vp:beta_0=nan"],
     "solvers": [*TEXTS, "-1", "ddim,", ",", "x_*", "ddim:eta=nan", "sscs", "dpm*:eta=1", "diffusers:", "diffusers:X"],

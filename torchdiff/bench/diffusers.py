@@ -67,8 +67,8 @@ class Scheduler(Contender):
                 wish = (-1.0, 1.0) if self._flows else TOLD[self._told(scene)](level)
                 said = peers.ask(scene, bound, seen, level)._read(*wish)
                 x = scheduler.step(said, step, x, **more).prev_sample
-        x = x.to(scene.dtype)
-        return x, peers.finite(x)
+        with torch.no_grad():
+            return peers.ended(scene, x)
 
     @property
     def _flows(self) -> bool:

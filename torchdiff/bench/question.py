@@ -39,6 +39,7 @@ class Question:
     prediction: str
     device: str
     conditions: str = ""
+    shape: tuple[int, ...] = ()
 
     def config(self) -> dict[str, Any]:
         """All of it, for the header: what must be equal for two runs to be one bench."""
@@ -126,6 +127,7 @@ def question(
         prediction or "",
         str(device),
         subject.conditions,
+        subject.shape,
     )
 
 

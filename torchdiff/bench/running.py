@@ -15,6 +15,7 @@ from torchdiff.bench import machine
 from torchdiff.bench.cells import FORMAT, Cells, Record
 from torchdiff.bench.conditions import placed, taken
 from torchdiff.bench.contenders import Scene
+from torchdiff.bench.latents import fits
 from torchdiff.bench.meter import Meter, alone
 from torchdiff.bench.question import Question, jobs, question
 from torchdiff.bench.store import NAME, Store, picked, read
@@ -42,6 +43,7 @@ def run(
     target: Any = None,
     data: Any = None,
     cond: Any = None,
+    shape: Any = None,
     sde: LinearSDE | str | None = None,
     solvers: str | Iterable[str] = SOLVERS,
     grids: str | Iterable[str] | None = None,
@@ -74,6 +76,7 @@ def run(
                gets row i modulo N as keyword arguments. Without it, arrays beside x in the file of data are the
                conditions of their samples, and are given in an order that is mixed once; "none": no conditions. The
                metrics see x alone: let the conditions have the shares that they have in the data.
+    shape:     of one latent, for a `wrap` with latent=: it samples latents, and is judged by what they are decoded to.
     sde:       the process that the network was trained on; "vp" by default.
     solvers, grids: lists of names with options, or text "ddim:eta=0.5,dpmpp_*" with patterns; `diffusers:NAME` and
                `azula:NAME` are samplers of those libraries, which have grids of their own. What cannot run is left out,
@@ -86,7 +89,7 @@ def run(
     Returns Cells. Raises errors of the ValueError family; finished cells are kept in `out`.
     """
     began = time.perf_counter()
-    subject = _subject(preset, net, target, data, cond, prediction, name)
+    subject = _subject(preset, net, target, data, cond, shape, prediction, name)
     if subject.spectrum is not None:
         subject = replace(subject, spectrum=functools.cache(subject.spectrum))  # seconds for wide data, once
     small = QUICK if quick else FULL
@@ -115,6 +118,7 @@ def run(
     taken(inside.bind(subject.cond(0, 1)), process.blocks)
     rows = placed(subject.cond, place, inside.cores[0].calling.dtype or dtype)
     scene = Scene(process, meter.around(inside), subject.shape, rows, dtype, place, subject.spectrum)
+    fits(scene, subject.event)
     todo, left = jobs(asked, scene)
     gauges = {name: subject.gauge(name, asked.count) for name in asked.metrics}
     store = Store(None if out is None else Path(out))
@@ -153,7 +157,7 @@ def load(out: str | Path) -> Cells:
 
 
 def _subject(
-    preset: str | None, net: Any, target: Any, data: Any, cond: Any, prediction: str | None, name: str
+    preset: str | None, net: Any, target: Any, data: Any, cond: Any, shape: Any, prediction: str | None, name: str
 ) -> Subject:
     given = [n for n, v in {"a preset": preset, "net": net, "target": target}.items() if v is not None]
     if len(given) != 1:
@@ -161,8 +165,8 @@ def _subject(
             f"say what to sample: a preset ({', '.join(PRESETS)}), target or net; got {' and '.join(given) or 'none'}"
         )
     if net is not None:
-        return of_network(net, name, data, prediction, cond)
-    for word, value in (("data", data), ("cond", cond), ("prediction", prediction)):
+        return of_network(net, name, data, prediction, cond, shape)
+    for word, value in {"data": data, "cond": cond, "shape": shape, "prediction": prediction}.items():
         if value is not None:
             raise OptionError(f"{word} belongs to a net; {given[0]} brings its own")
     if target is not None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from torchdiff.bench import data as files
 from torchdiff.bench.conditions import NONE, conditions
+from torchdiff.bench.latents import shaped
 from torchdiff.bench.strata import ByClass
 from torchdiff.errors import IncompatibleError, OptionError
 from torchdiff.inputs import denoiser as meant
@@ -26,13 +27,14 @@ WIDEST = 2048  # elements of an event whose covariance is decomposed for the exa
 
 @dataclass(frozen=True)
 class Subject:
-    """name: of it all; words: how a command line says it. denoiser: made for a process. shape: of an event.
+    """name: of it all; words: how a command line says it. denoiser: made for a process. shape: of what it samples.
 
     metrics:  their names, best first. gauge: of a metric, for so many samples.
     spectrum: () -> (eigenvalues, mean along the eigenvectors) of the data, for the exact error; None without.
     cond:     (first, count) -> the conditions of these samples.
     picked:   the numbers of the samples that are shown as pictures.
     data, conditions: digests of what a user brought, so that other numbers are other cells; "" without.
+    event:    what latents are decoded to; () where there are none.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Subject:
     picked: tuple[int, ...] = tuple(range(10))
     data: str = ""
     conditions: str = ""
+    event: tuple[int, ...] = ()
 
 
 def of_target(name: Any) -> Subject:
@@ -62,10 +65,10 @@ def _gauge(real: Any) -> Callable[[str, int], Gauge]:
     return lambda metric, count: Gauge(metric, real, count)
 
 
-def of_network(net: Any, name: str, data: Any, prediction: str | None, cond: Any = None) -> Subject:
+def of_network(net: Any, name: str, data: Any, prediction: str | None, cond: Any, shape: Any) -> Subject:
     """A user's network, wrapped or with what it predicts, and data like those that it was trained on.
 
-    data: as `data.real` reads it. cond: as `conditions` reads it.
+    data: as `data.real` reads it. cond: as `conditions` reads it. shape: of a latent, as `latents.shaped` reads it.
     Raises OptionError, ConventionError or StorageError.
     """
     if data is None:
@@ -73,12 +76,15 @@ def of_network(net: Any, name: str, data: Any, prediction: str | None, cond: Any
     bound = meant(net, prediction, None)
     real, beside = files.real(data)
     rows, known = conditions(cond, beside, len(real))
-    width = real[0].numel()
-    spectrum = (lambda: _spectrum(real)) if width <= WIDEST else None
+    event = tuple(real.shape[1:])
+    place, latent = shaped(bound, shape, event), bound.latent is not None
+    # of a latent network the exact error would be that of the latents, whose law nobody has told
+    spectrum = (lambda: _spectrum(real)) if real[0].numel() <= WIDEST and not latent else None
     words = f"--net {name} --data {_said(data)}{'' if cond is None else f' --cond {_said(cond)}'}"
+    words += f" --shape {','.join(map(str, place))}" if latent else ""
     return Subject(
-        name, words, lambda sde: bound, tuple(real.shape[1:]), ("sliced_w2", "energy"), _gauge(real), spectrum, rows,
-        data=files.digest({"x": real}), conditions=known,
+        name, words, lambda sde: bound, place, ("sliced_w2", "energy"), _gauge(real), spectrum, rows,
+        data=files.digest({"x": real}), conditions=known, event=event,
     )  # fmt: skip
 
 

@@ -39,6 +39,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="with --net: its keyword arguments, a row a sample, .safetensors or .npz; by default what stands beside x "
         "in --data, none: none",
     )  # fmt: skip
+    parser.add_argument("--shape", type=arguments.shape, metavar="N,...", help="of one latent, for a wrap with latent=")
     parser.add_argument("--prediction", help="with --net, unless it is wrapped: eps, x0, v, score, flow, ...")
     parser.add_argument("--target", help="a law of data with its exact network: `torchdiff list targets`")
     parser.add_argument("--sde", help="the process of the network, default vp")
@@ -82,11 +83,12 @@ def run(args: argparse.Namespace) -> int:
     storage.reserve(Path(args.out) / "cells.jsonl", (".jsonl",))
 
     from torchdiff import bench
-    from torchdiff.cli.sampling import folder_on_path, network, usable
+    from torchdiff.cli.sampling import check_memory, folder_on_path, network, usable
 
     usable(args.device)
-    names = ("target", "data", "cond", "sde", "prediction", "calls", "steps", "seeds", "count", "batch", "metrics")
-    words = {name: getattr(args, name) for name in (*names, "budget", "device", "quick", "force")}
+    check_memory((1, *(args.shape or ())), "float32", 1)
+    names = ("target", "data", "cond", "shape", "sde", "prediction", "calls", "steps", "seeds", "count", "batch")
+    words = {name: getattr(args, name) for name in (*names, "metrics", "budget", "device", "quick", "force")}
     words |= {name: getattr(args, name) for name in ("solvers", "grids") if getattr(args, name) is not None}
     with folder_on_path(), _told_of_a_stop(args.out):
         if args.net is not None:
