@@ -58,6 +58,7 @@ def run(
     prediction: str | None = None,
     name: str = "network",
     device: torch.device | str | None = None,
+    dtype: torch.dtype | str | None = None,
     quick: bool = False,
     force: bool = False,
     progress: bool = False,
@@ -85,6 +86,8 @@ def run(
     metrics:   names; the target's or the preset's own by default.
     budget:    seconds: no cell is begun that would end later. Comparisons between finished cells come on top.
     out:       a folder that keeps each finished cell; the same call goes on there. None: nothing is kept.
+    dtype:     of the state and of what the network gets: "float32" (default), float64, float16 or bfloat16; metrics
+               stay float64. A network of another dtype is wrapped with dtype=; that of a preset is converted.
     quick:     fewer calls, seeds and samples where they are not given. force: see --force.
     Returns Cells. Raises errors of the ValueError family; finished cells are kept in `out`.
     """
@@ -109,15 +112,19 @@ def run(
         metrics,
         prediction,
         place,
+        dtype,
     )  # fmt: skip
     if budget is not None and not (isinstance(budget, int | float) and 0.0 < budget < float("inf")):
         raise OptionError(f"budget is a number of seconds above 0, got {shown(budget)}")
     meter = Meter()
     process = SDES.get(asked.sde)
-    inside, dtype = subject.denoiser(process), torch.float32
+    inside, kind = subject.denoiser(process), getattr(torch, asked.dtype)
+    if preset is not None:
+        for core in inside.cores:  # ours, so nobody else's is touched
+            core.net.to(place, kind)
     taken(inside.bind(subject.cond(0, 1)), process.blocks)
-    rows = placed(subject.cond, place, inside.cores[0].calling.dtype or dtype)
-    scene = Scene(process, meter.around(inside), subject.shape, rows, dtype, place, subject.spectrum)
+    rows = placed(subject.cond, place, inside.cores[0].calling.dtype or kind)
+    scene = Scene(process, meter.around(inside), subject.shape, rows, kind, place, subject.spectrum)
     fits(scene, subject.event)
     todo, left = jobs(asked, scene)
     gauges = {name: subject.gauge(name, asked.count) for name in asked.metrics}

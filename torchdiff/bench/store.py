@@ -149,5 +149,5 @@ def differences(old: Record, new: Record) -> list[tuple[str, Any, Any]]:
 
 
 def picked(x: Tensor, places: tuple[int, ...]) -> Tensor:
-    """The samples that are shown: images at these places, of other shapes all."""
-    return x[[i for i in places if i < len(x)]] if x.dim() > 2 else x.to(torch.float32)
+    """The samples that are shown, as float32: images at these places, of other shapes all."""
+    return (x[[i for i in places if i < len(x)]] if x.dim() > 2 else x).to(torch.float32)

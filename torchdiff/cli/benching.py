@@ -18,6 +18,7 @@ from typing import Any
 
 from torchdiff import storage
 from torchdiff.cli import arguments
+from torchdiff.cli.sampling import DTYPES
 from torchdiff.errors import OptionError, shown
 from torchdiff.registry import SDES, TARGETS
 
@@ -62,6 +63,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", default="out/bench", help="folder of the results, default %(default)s")
     parser.add_argument("--device", help="cpu, cuda, ...; by default where the network is")
+    parser.add_argument("--dtype", choices=DTYPES, help="of the state and the network, default float32")
     parser.add_argument("--quick", action="store_true", help="by default --calls 5,10,20 --seeds 0 --count 300")
     parser.add_argument("--force", action="store_true", help="go on in a folder that holds another bench")
     parser.add_argument("--no-progress", action="store_true", help="no bar on a terminal")
@@ -82,17 +84,20 @@ def run(args: argparse.Namespace) -> int:
         raise OptionError(f"--out is a folder, got {shown(args.out)}")
     storage.reserve(Path(args.out) / "cells.jsonl", (".jsonl",))
 
-    from torchdiff import bench
-    from torchdiff.cli.sampling import check_memory, folder_on_path, network, usable
+    import torch
 
-    usable(args.device)
-    check_memory((1, *(args.shape or ())), "float32", 1)
+    from torchdiff import bench
+    from torchdiff.cli.sampling import check_memory, folder_on_path, move, network, usable
+
+    device, dtype = usable(args.device), args.dtype or DTYPES[0]
+    check_memory((1, *(args.shape or ())), dtype, 1)
     names = ("target", "data", "cond", "shape", "sde", "prediction", "calls", "steps", "seeds", "count", "batch")
-    words = {name: getattr(args, name) for name in (*names, "metrics", "budget", "device", "quick", "force")}
+    words = {name: getattr(args, name) for name in (*names, "metrics", "budget", "device", "dtype", "quick", "force")}
     words |= {name: getattr(args, name) for name in ("solvers", "grids") if getattr(args, name) is not None}
     with folder_on_path(), _told_of_a_stop(args.out):
         if args.net is not None:
             words |= {"net": network(*args.net), "name": ":".join(args.net)}
+            move(words["net"], device, getattr(torch, dtype))
         progress = not args.no_progress and sys.stderr.isatty()
         cells = bench.run(args.preset, out=args.out, progress=progress, **words)
         drawn = bench.pictures(cells)

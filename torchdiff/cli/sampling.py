@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     }
     with folder_on_path():
         net = network(*args.net)
-        _move(net, device, getattr(torch, args.dtype))
+        move(net, device, getattr(torch, args.dtype))
         net = guiding.guided(net, args, sides)
         began = time.perf_counter()
         done = sample(
@@ -186,7 +186,7 @@ def network(module: str, attribute: str) -> Any:
     return net
 
 
-def _move(net: Any, device: Any, dtype: Any) -> None:
+def move(net: Any, device: Any, dtype: Any) -> None:
     import torch
 
     for core in net.cores if hasattr(net, "cores") else (None,):
