@@ -144,8 +144,8 @@ def run(
         meter.tick = lambda: None
         finished = [job for job in todo if job.key in store.records]
         with alone():
-            compare(finished, asked, gauges, store, progress)
-        store.write([job.key for job in todo])
+            pairs = compare(finished, asked, gauges, store, progress)
+        store.write([*(job.key for job in todo), *pairs])
         return _cells(store)
 
 
@@ -220,4 +220,5 @@ def _cells(store: Store) -> Cells:
                 samples[cell["key"]] = picked(store.samples(cell["key"]), tuple(store.header["picked"]))
             except StorageError:  # pictures can be missed where numbers are wanted: the folder was copied without them
                 continue
-    return Cells(store.header, tuple(cells), tuple(r for r in store.records.values() if r["kind"] == "versus"), samples)
+    versus, across = (tuple(r for r in store.records.values() if r["kind"] == kind) for kind in ("versus", "across"))
+    return Cells(store.header, tuple(cells), versus, samples, across)

@@ -68,8 +68,8 @@ class Store:
             else:
                 self.header = found[0]  # with the machine and the time of its beginning
             if all(name.partition(" ")[2] in LISTS for name, _, _ in other):
-                rest = [r for r in found[1:] if r["kind"] == "versus" or r["key"] in keys]
-                self.records = {r["key"]: r for r in rest if r["kind"] == "versus" or self._sample(r["key"]).exists()}
+                rest = [r for r in found[1:] if r["kind"] != "cell" or r["key"] in keys]
+                self.records = {r["key"]: r for r in rest if r["kind"] != "cell" or self._sample(r["key"]).exists()}
         self.write()
 
     def add(self, record: Record, samples: Tensor | None = None) -> None:
@@ -89,7 +89,7 @@ class Store:
 
     def drop(self, keep: set[str]) -> None:
         """Forget comparisons that are not among these keys."""
-        stale = [key for key, r in self.records.items() if r["kind"] == "versus" and key not in keep]
+        stale = [key for key, r in self.records.items() if r["kind"] != "cell" and key not in keep]
         for key in stale:
             del self.records[key]
 

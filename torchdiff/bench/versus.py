@@ -1,4 +1,4 @@
-"""Which contender is better at a budget, and where that cannot be told: paired comparisons of the same noise."""
+"""Which contender is better, at a budget and across budgets, and where that cannot be told: paired comparisons."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from torchdiff.bench.cells import Record
 from torchdiff.bench.question import Job, Question, budget
 from torchdiff.bench.store import Store
-from torchdiff.bench.summary import best_of, columns
+from torchdiff.bench.summary import best_of, columns, mean
 from torchdiff.metrics import Gauge
 from torchdiff.metrics.gauge import FINE
 from torchdiff.progress import bar
@@ -28,39 +28,80 @@ class Pair(NamedTuple):
     half: float
 
 
+class Duel(NamedTuple):
+    """Two contenders to be compared, a cell a seed of each. rivals: how many pairs share the chance of an error."""
+
+    key: str
+    names: dict[str, str]
+    mine: list[Record]
+    theirs: list[Record]
+    rivals: int
+
+
 def compare(
     finished: Sequence[Job], asked: Question, gauges: Mapping[str, Gauge], store: Store, progress: bool
-) -> None:
-    """The best contender at each budget, by each metric, against all others there; kept as records.
+) -> list[str]:
+    """The comparisons, kept as records; returns their keys in order.
 
-    Where the two sets' own intervals tell them apart, that is the answer. Else each seed's two sets are compared by the
-    paired test of torchdiff.metrics, which sees less difference and costs more. The differences of the seeds are
-    averaged; the interval is widened to that of `CHANCE` shared among the rivals (Bonferroni).
+    By each metric: the best contender at each budget against all others there, and the best of all against the best at
+    each budget of fewer calls. Where the two sets' own intervals tell them apart, that is the answer. Else each seed's
+    two sets are compared by the paired test of torchdiff.metrics, which sees less difference and costs more: row i of
+    both is from the same noise, at another budget too. The differences of the seeds are averaged; the interval is
+    widened to that of `CHANCE` shared among the rivals, or among all pairs of budgets (Bonferroni).
     """
     cells = [store.records[job.key] for job in finished]
-    todo = [
-        (metric, where, best, rival, column)
-        for metric in gauges
-        for where in (budget(asked.way, number) for number in asked.asked)
-        if (best := best_of(column := columns(cells, metric, where)))
-        for rival in column
-        if rival != best
-    ]
-    keep = set()
-    with bar(len(todo), "comparing" if progress else False, unit="pair") as tick:
-        for metric, where, best, rival, column in todo:
-            seeds = sorted({c["seed"] for c in column[best]} & {c["seed"] for c in column[rival]})
-            rivals = len(column) - 1
-            among = f"{rivals} rivals, seeds {','.join(map(str, seeds))}"
-            key = f"{metric} | {where} | {best} | {rival} | {among}"
-            keep.add(key)
-            if key not in store.records and seeds:
-                mine, theirs = ([_of(column[name], seed) for seed in seeds] for name in (best, rival))
-                found = _compared(gauges[metric], mine, theirs, rivals, store)
-                names = {"metric": metric, "budget": where, "best": best, "other": rival}
-                store.add({"kind": "versus", "key": key, **names, **found, "against": len(seeds)})
+    budgets = [budget(asked.way, number) for number in asked.asked]
+    duels = []
+    for metric in gauges:
+        fields = {where: columns(cells, metric, where) for where in budgets}
+        duels += [duel for where in budgets for duel in _within(metric, where, fields[where])]
+        duels += _across(metric, fields)
+    with bar(len(duels), "comparing" if progress else False, unit="pair") as tick:
+        for key, names, mine, theirs, rivals in duels:
+            if key not in store.records:
+                found = _compared(gauges[names["metric"]], mine, theirs, rivals, store)
+                store.add({"kind": names["kind"], "key": key, **names, **found, "against": len(mine)})
             tick()
-    store.drop(keep)
+    keys = [duel.key for duel in duels]
+    store.drop(set(keys))
+    return keys
+
+
+def _within(metric: str, where: str, column: dict[str, list[Record]]) -> list[Duel]:
+    """The best at a budget against each other one there."""
+    best, found = best_of(column), []
+    for rival, theirs in column.items():
+        if best is not None and rival != best:
+            names = {"kind": "versus", "metric": metric, "budget": where, "best": best, "other": rival}
+            words = f"{metric} | {where} | {best} | {rival}"
+            found += _duel(words, names, column[best], theirs, len(column) - 1)
+    return found
+
+
+def _across(metric: str, fields: Mapping[str, dict[str, list[Record]]]) -> list[Duel]:
+    """The best of all against the best at each budget where that made fewer calls."""
+    firsts = {where: (best, column[best]) for where, column in fields.items() if (best := best_of(column))}
+    if not firsts:
+        return []
+    top = min(firsts, key=lambda where: mean(c["score"]["value"] for c in firsts[where][1]))
+    best, mine = firsts[top]
+    pairs = len(firsts) * (len(firsts) - 1) // 2  # all of them, for which one is the best was seen in the same numbers
+    fewer = {where: first for where, first in firsts.items() if first[1][0]["calls"] < mine[0]["calls"]}
+    found = []
+    for where, (other, theirs) in fewer.items():
+        names = {"kind": "across", "metric": metric, "budget": top, "best": best, "cheaper": where, "other": other}
+        found += _duel(f"{metric} | {top} | {best} | {where} | {other}", names, mine, theirs, pairs)
+    return found
+
+
+def _duel(
+    words: str, names: dict[str, str], mine: Sequence[Record], theirs: Sequence[Record], rivals: int
+) -> list[Duel]:
+    """The comparison over the seeds that both have; none without such a seed."""
+    seeds = sorted({c["seed"] for c in mine} & {c["seed"] for c in theirs})
+    key = f"{words} | {rivals} rivals, seeds {','.join(map(str, seeds))}"
+    ours, others = ([_of(cells, seed) for seed in seeds] for cells in (mine, theirs))
+    return [Duel(key, names, ours, others, rivals)] if seeds else []
 
 
 def _compared(
