@@ -14,6 +14,7 @@ from torch import Tensor
 from torchdiff import formats, storage
 from torchdiff.bench.cells import Record, line, parse
 from torchdiff.bench.lock import only
+from torchdiff.bench.unbroken import unbroken
 from torchdiff.errors import OptionError, StorageError, shown
 
 NAME = "cells.jsonl"
@@ -73,7 +74,11 @@ class Store:
         self.write()
 
     def add(self, record: Record, samples: Tensor | None = None) -> None:
-        """Make a record last, its samples before it."""
+        """Make a record last, its samples before it. A signal waits for it: what is computed is kept."""
+        with unbroken():
+            self._add(record, samples)
+
+    def _add(self, record: Record, samples: Tensor | None) -> None:
         if samples is not None:
             if self.folder is None:
                 self.kept[record["key"]] = samples

@@ -8,21 +8,16 @@ are kept in --out, one a line: the same command goes on where it was stopped.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import signal
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from torchdiff import storage
-from torchdiff.cli import arguments
+from torchdiff.cli import arguments, stopping
 from torchdiff.cli.sampling import DTYPES
 from torchdiff.errors import OptionError, shown
 from torchdiff.registry import SDES, TARGETS
 
-STOPPED = 143  # 128 + SIGTERM, as a shell has it
 LONGEST = 500  # characters of a failure
 
 
@@ -94,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     names = ("target", "data", "cond", "shape", "sde", "prediction", "calls", "steps", "seeds", "count", "batch")
     words = {name: getattr(args, name) for name in (*names, "metrics", "budget", "device", "dtype", "quick", "force")}
     words |= {name: getattr(args, name) for name in ("solvers", "grids") if getattr(args, name) is not None}
-    with folder_on_path(), _told_of_a_stop(args.out):
+    with folder_on_path(), stopping.told(f"finished cells are kept in {args.out}, the same command goes on there"):
         if args.net is not None:
             words |= {"net": network(*args.net), "name": ":".join(args.net)}
             move(words["net"], device, getattr(torch, dtype))
@@ -123,22 +118,3 @@ def _told_of_failures(failed: list[dict[str, Any]], count: int) -> int:
         text = " ".join(f"{first['key']}: {first['problem']}".split())[:LONGEST]
         print(f"torchdiff: {len(failed)} of {count} cells failed, the first: {text}", file=sys.stderr)
     return 1 if failed else 0
-
-
-@contextlib.contextmanager
-def _told_of_a_stop(out: str) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end in one line that says where the finished cells are."""
-
-    def stop(*_: Any) -> None:
-        raise SystemExit(STOPPED)
-
-    main = threading.current_thread() is threading.main_thread()  # elsewhere signals are somebody else's business
-    before = signal.signal(signal.SIGTERM, stop) if main else None
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit):
-        print(f"torchdiff: stopped; finished cells are kept in {out}, the same command goes on there", file=sys.stderr)
-        raise
-    finally:
-        if main:
-            signal.signal(signal.SIGTERM, before)
