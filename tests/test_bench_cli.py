@@ -25,11 +25,16 @@ with contextlib.suppress(ImportError):  # its first import takes seconds, which 
     from diffusers import DDIMScheduler  # noqa: F401
 
 NET = """
-    import torchdiff
+    import torch, torchdiff
+
+    class Linear(torch.nn.Linear):
+        def __init__(self): super().__init__(2, 2)
+        def forward(self, x, t): return super().forward(x)
 
     exact = torchdiff.get_target("gmm2d").denoiser("vp")
     def make(): return exact
     def bare(): return exact.net
+    def double(): return torchdiff.wrap(Linear().double(), "x0")
     def nothing(): return None
     def nan(): return torchdiff.wrap(lambda x, t: x * float("nan"), "x0")
     def half(): return torchdiff.wrap(lambda x, t: x.where(x.abs() < 8, float("nan")), "x0")
@@ -45,7 +50,10 @@ WRONG = {
     "target": [*TEXTS, "-1", "gmm3d", "gmm2d:modes=nan", f"gmm2d:modes={HUGE}"],
     "net": [*TEXTS, "toy_net", "toy_net:", ":make", "../toy_net:make", "-1"],
     "data": [*TEXTS, "-1", "x.npy"],  # it belongs to a net
+    "cond": [*TEXTS, "-1", "x.npz"],
+    "shape": [*NUMBERS, "4,,8", "4,-8", "99999999,99999999"],
     "prediction": [*TEXTS, "-1"],
+    "dtype": [*TEXTS, "-1", "float8", "torch.float32"],
     "sde": [*TEXTS, "-1", "vpp", "vp:beta_0=nan"],
     "solvers": [*TEXTS, "-1", "ddim,", ",", "x_*", "ddim:eta=nan", "sscs", "dpm*:eta=1", "diffusers:", "diffusers:X"],
     "grids": [*TEXTS, "-1", "karras:rho=-1", "default,", "vp"],
@@ -142,6 +150,15 @@ def test_a_users_network_is_judged_by_users_data(place, capsys):
     (mine,) = bench.load("out").samples.values()
     assert mine.equal(next(iter(target.samples.values())))
     assert "--net toy_net:make --data x.npy" in bench.load("out").header["command"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_network_of_a_command_is_converted(place, capsys, dtype):
+    """--dtype is of the network too, whatever its weights were made in."""
+    np.save(place / "x.npy", np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32))
+    assert main(request(target=None, net="toy_net:double", data="x.npy", solvers="ddim", dtype=dtype)) == 0
+    capsys.readouterr()
+    assert bench.load("out").header["config"]["dtype"] == dtype
 
 
 @pytest.mark.parametrize("net", ["nan", "half"])

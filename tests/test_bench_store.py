@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -267,7 +268,7 @@ def test_a_place_that_cannot_be_written_is_told_first(tmp_path, monkeypatch, out
 
 @pytest.mark.parametrize("suffix", ["npy", "npz", "safetensors"])
 def test_data_files_are_read(tmp_path, suffix):
-    """The three formats give the same cells; the digest of the file is part of the question."""
+    """The three formats give the same cells and are one question, as the tensor is; other numbers are another."""
     import numpy as np
     from safetensors.torch import save_file
 
@@ -282,7 +283,9 @@ def test_data_files_are_read(tmp_path, suffix):
     words = SMALL | {"calls": 5, "seeds": 0, "target": None, "net": network(10**6)[0]}
     found, plain = bench.run(data=str(path), **words), bench.run(data=x, **words)
     assert [c["metrics"] for c in found] == [c["metrics"] for c in plain]
-    assert found.header["config"]["data"] != plain.header["config"]["data"] == ""
+    other = bench.run(data=x + 1.0, **words)
+    assert found.header["config"] == plain.header["config"]
+    assert found.header["config"]["data"] != other.header["config"]["data"]
 
 
 @pytest.mark.parametrize(
@@ -320,6 +323,44 @@ def test_data_of_another_shape_than_the_network_takes(tmp_path):
     with pytest.raises((RuntimeError, TypeError)):
         bench.run(net=net, out=tmp_path, **words)
     assert len(bench.load(tmp_path)) == 0
+
+
+# --- stops and kills ---
+
+
+def test_a_signal_waits_for_the_cell_to_be_kept(tmp_path, monkeypatch):
+    """Ctrl-C between a cell's samples and its record: both are there, and then it takes effect."""
+    real, before = storage.write, signal.getsignal(signal.SIGINT)
+
+    def write(path, body):
+        real(path, body)
+        if path.suffix == ".safetensors":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(storage, "write", write)
+    with pytest.raises(KeyboardInterrupt):
+        bench.run(out=tmp_path, **WISH)
+    assert len(bench.load(tmp_path)) == 1
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_second_signal_stops_at_once(tmp_path):
+    """The first stops when the network returns, which takes 0.6 s here, and says so; the second does not wait. Exit
+    codes of a shell; the same command goes on, and no finished cell is made again."""
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    program = [sys.executable, str(Path(__file__).with_name("bench_stops.py")), str(tmp_path)]
+    done = subprocess.run(program, env=environ, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    once, twice = map(json.loads, done.stdout.splitlines())
+    kept = "finished cells are kept in out, the same command goes on there\n"
+    waits = "torchdiff: stopping when the network returns; once more stops at once\n"
+    assert (once["code"], once["said"]) == (130, f"{waits}torchdiff: stopped; {kept}")
+    assert (twice["code"], twice["said"]) == (130, f"torchdiff: stopped at once; {kept}")
+    assert twice["seconds"] < 0.3 < once["seconds"]  # 0.01, and what is left of 0.6
+    for case in (once, twice):
+        assert case["after"] == 0
+        assert (len(case["then"]), len(case["end"])) == (1, 3)
+        assert case["end"][:1] == case["then"]  # times included
 
 
 # --- kills ---

@@ -17,7 +17,7 @@ ROOT = Path(torchdiff.__file__).parent
 # name is its __init__; a pattern serves all that no other pattern names in full.
 LAYERS = (
     ("_C", "errors", "blocks", "form", "counters", "limits", "progress", "recent", "aligned"),
-    ("spec", "amounts", "ticks", "clocks", "storage"),
+    ("spec", "amounts", "ticks", "clocks", "storage", "arrays"),
     ("options", "plugins", "interop.torchsde_methods"),
     ("registry", "sde.base", "ops", "ops.*", "energy"),
     ("calling", "levy"),
@@ -183,7 +183,7 @@ def test_imports_for_types_are_free():
 WITH_TORCH = (
     *("ops", "ops.*", "noise", "draws", "guard", "adaptive", "general", "jacobians", "interop.torchsde"),
     *("gaussian", "gaussian.*", "spectra", "spectra.*", "tune.*"),
-    *("calling", "energy", "latent", "areas", "interop.torchsde_steps"),
+    *("calling", "energy", "latent", "areas", "interop.torchsde_steps", "arrays"),
 )
 # processes given by a user's functions, and quantiles: SciPy is loaded when they are first asked for a number; and the
 # steps of cld_exp on blocks, each a system of 16 unknowns or more

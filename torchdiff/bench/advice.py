@@ -11,42 +11,82 @@ from torchdiff.bench.tables import labels, number, plus_minus
 
 
 class Answer(NamedTuple):
-    """headline: one sentence. rows: (budget, who is best or cannot be told from the best, what they score)."""
+    """headline: one sentence or two. rows: (budget, who is best or cannot be told from the best, what they score)."""
 
     headline: str
     rows: tuple[tuple[str, str, str], ...]
 
 
+class Lead(NamedTuple):
+    """A budget, its best and who cannot be told from that, by value, and what the best scores."""
+
+    budget: str
+    names: list[str]
+    best: Score
+
+
 def answer(cells: Cells, metric: str | None = None) -> Answer:
-    """The answer by one metric, the first by default."""
+    """The answer by one metric, the first by default.
+
+    The best measured is held against the best at each budget of fewer network calls, by the paired comparison; of those
+    that it is not told apart from, the one with the fewest calls is named, with what it may cost. Where there is none,
+    it is the best measured.
+    """
     metric = metric or cells.metrics[0]
-    known, rows = floor(cells, metric), []
-    done: list[tuple[str, list[str], Score]] = []
-    for budget in budgets(cells):
-        found = {n: s for n in contenders(cells) if (s := score(cells, metric, n, budget)) and s.value is not None}
-        if not found:
-            continue
-        first = min(found, key=lambda n: found[n].value or 0.0)
-        leads = [n for n, s in found.items() if s.mark] or [first]
-        leads.sort(key=lambda n: found[n].value or 0.0)
-        best = found[leads[0]]
-        done.append((budget, leads, best))
-        rows.append((told(budget), _names(cells, leads), _score(best)))
-    if known is None or not done:
+    known = floor(cells, metric)
+    leads = [lead for budget in budgets(cells) if (lead := _lead(cells, metric, budget))]
+    if known is None or not leads:
         return Answer("No run was sound, so nothing can be said; the reasons stand below.", ())
-    reached = [row for row in done if row[2].at_floor]
-    budget, leads, best = reached[0] if reached else done[-1]
-    first, *others = leads
-    if reached:
-        what = f"Take {_names(cells, [first])} with {told(budget)}: it scores {_score(best)}, and as many real samples "
-        what += f"{number(known[1])} to {number(known[2])}; more calls cannot be seen to buy anything."
-    else:
-        times = (best.value or 0.0) / known[0] if known[0] > 0.0 else 0.0
-        what = f"Take {_names(cells, [first])} with {told(budget)}, the best measured: it scores {_score(best)}"
-        what += f", {number(times)} times what as many real samples score." if times > 1.0 else "."
-    if others:
-        what += f" Not told apart from it: {_names(cells, others[:4], 'and')}{', and others' * (len(others) > 4)}."
-    return Answer(what, tuple(rows))
+    top = min(leads, key=lambda lead: lead.best.value or 0.0)
+    fewer = [lead for lead in leads if lead.best.calls < top.best.calls]
+    held = {lead.budget: found for lead in fewer if (found := _held(cells, metric, top, lead))}
+    ties = [lead for lead in fewer if lead.budget in held and held[lead.budget]["tie"]]
+    taken = min(ties, key=lambda lead: (lead.best.calls, lead.best.value or 0.0)) if ties else top
+    what = f"Take {_names(cells, taken.names[:1])} with {told(taken.budget)}{_calls(cells, taken)}"
+    what += ", the best measured" if taken is top else ""
+    what += f": it scores {_score(taken.best)}, {_beside(cells, taken.best, known)}."
+    if taken is not top:
+        lost, most = (number(max(0.0, -held[taken.budget][word])) for word in ("difference", "low"))
+        what += f" The best measured, {_names(cells, top.names[:1])} with {told(top.budget)}{_calls(cells, top)}, "
+        what += f"scores {lost} less, at most {most}{'' if taken.best.at_floor else ': the two are not told apart'}."
+    elif fewer and len(held) == len(fewer):
+        what += " With fewer calls even the best is told apart from it."
+    if others := taken.names[1:]:
+        what += f" Not told apart from it with {told(taken.budget)}: {_names(cells, others[:4], 'and')}"
+        what += f"{', and others' * (len(others) > 4)}."
+    rows = tuple((told(lead.budget), _names(cells, lead.names), _score(lead.best)) for lead in leads)
+    return Answer(what, rows)
+
+
+def _lead(cells: Cells, metric: str, budget: str) -> Lead | None:
+    """Who leads at a budget; None where no run was sound."""
+    found = {n: s for n in contenders(cells) if (s := score(cells, metric, n, budget)) and s.value is not None}
+    if not found:
+        return None
+    order = sorted(found, key=lambda n: found[n].value or 0.0)
+    names = [n for n in order if found[n].mark] or order[:1]
+    return Lead(budget, names, found[names[0]])
+
+
+def _held(cells: Cells, metric: str, top: Lead, lead: Lead) -> dict | None:
+    """The comparison of the two, if it was made between these very contenders."""
+    wanted = (metric, top.budget, top.names[0], lead.budget, lead.names[0])
+    fields = ("metric", "budget", "best", "cheaper", "other")
+    return next((v for v in cells.across if tuple(v[name] for name in fields) == wanted), None)
+
+
+def _beside(cells: Cells, best: Score, known: tuple[float, float, float]) -> str:
+    """How a score stands to that of real samples."""
+    count, band = cells.header["config"]["count"], f"{number(known[1])} to {number(known[2])}"
+    if best.at_floor:
+        return f"and as many real samples {band}: as good as {count} samples can show"
+    times = (best.value or 0.0) / known[0] if known[0] > 0.0 else 0.0
+    return f"{number(times)} times what as many real samples score ({band})" if times > 1.0 else f"real samples {band}"
+
+
+def _calls(cells: Cells, lead: Lead) -> str:
+    """What steps cost."""
+    return "" if cells.header["config"]["way"] == "calls" else f" ({told(f'calls={lead.best.calls}')})"
 
 
 def floor_said(cells: Cells, metric: str) -> str:

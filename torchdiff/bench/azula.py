@@ -54,8 +54,9 @@ class Sampler(Contender):
         with peers.theirs(self.spec), torch.random.fork_rng():
             torch.manual_seed(peers.mixed(seed, first))
             scale = factor[0][0] if isinstance(factor, tuple) else factor
-            x = sampler(peers.start(scene, seed, first, count) * scale).to(scene.dtype)
-        return x, peers.finite(x)
+            x = sampler(peers.start(scene, seed, first, count) * scale)
+        with torch.no_grad():
+            return peers.ended(scene, x)
 
     def _calls(self, scene: Scene, steps: int) -> int:
         """Network calls of a run: one on a single zero, counted."""

@@ -3,6 +3,7 @@
     header  format, config, versions, machine, left_out: what was asked, by what, where, and what could not run
     cell    one run: a contender on a grid at a number of calls or steps, with one seed
     versus  the paired comparison of two contenders at one budget, over all seeds
+    across  that of the best of all, at its budget, and the best at a budget of fewer network calls
 
 All that two equal runs may differ in stands in `timing`.
 """
@@ -34,6 +35,10 @@ FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
         "key": TEXT, "metric": TEXT, "budget": TEXT, "best": TEXT, "other": TEXT, "difference": NUMBER, "low": NUMBER,
         "high": NUMBER, "against": WHOLE, "tie": (bool,),
     },
+    "across": {
+        "key": TEXT, "metric": TEXT, "budget": TEXT, "best": TEXT, "cheaper": TEXT, "other": TEXT,
+        "difference": NUMBER, "low": NUMBER, "high": NUMBER, "against": WHOLE, "tie": (bool,),
+    },
 }  # fmt: skip
 METRIC = ("value", "low", "high", "floor", "floor_low", "floor_high")
 TIMING = ("whole", "network", "update", "judging")
@@ -44,13 +49,14 @@ Record = dict[str, Any]
 class Cells(Sequence[Record]):
     """The cells of a bench in the order in which they were asked for, with what stands beside them.
 
-    header, versus: the other records. samples: by the key of a cell, those that are shown, (n, *shape).
+    header, versus, across: the other records. samples: by the key of a cell, those that are shown, (n, *shape).
     """
 
     header: Record
     cells: tuple[Record, ...]
     versus: tuple[Record, ...] = ()
     samples: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    across: tuple[Record, ...] = ()
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -67,7 +73,7 @@ class Cells(Sequence[Record]):
 
     def text(self) -> str:
         """All records, a line each."""
-        return "".join(line(record) for record in (self.header, *self.cells, *self.versus))
+        return "".join(line(record) for record in (self.header, *self.cells, *self.versus, *self.across))
 
 
 def line(record: Record) -> str:
@@ -92,7 +98,7 @@ def check(record: Any) -> Record:
     """The record. Raises OptionError for a field that is missing, unknown or of another type."""
     kind = record.get("kind") if isinstance(record, dict) else None
     if kind not in FIELDS:
-        raise OptionError(f"expected a record of a kind header, cell or versus, got {shown(record)}")
+        raise OptionError(f"expected a record of a kind {', '.join(FIELDS)}, got {shown(record)}")
     fields = FIELDS[kind]
     if odd := sorted({*record} ^ {"kind", *fields}):
         raise OptionError(f"a {kind} has the fields {', '.join(fields)}; {odd[0]!r} is missing or too many")

@@ -17,7 +17,15 @@ from torchdiff.errors import DependencyError, IncompatibleError, OptionError
 from torchdiff.sde.base import Level, ScalarSDE
 
 INDICES = 1000  # of their table of betas
-TAKEN = {"trained_betas", "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "clip_sample"}
+TAKEN = {
+    "trained_betas",
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "clip_sample",
+    "invert_sigmas",
+}
 # what they call it, and its weights on x0 and eps at a level
 TOLD = {
     "epsilon": lambda level: (0.0, 1.0),
@@ -67,8 +75,8 @@ class Scheduler(Contender):
                 wish = (-1.0, 1.0) if self._flows else TOLD[self._told(scene)](level)
                 said = peers.ask(scene, bound, seen, level)._read(*wish)
                 x = scheduler.step(said, step, x, **more).prev_sample
-        x = x.to(scene.dtype)
-        return x, peers.finite(x)
+        with torch.no_grad():
+            return peers.ended(scene, x)
 
     @property
     def _flows(self) -> bool:
@@ -77,7 +85,7 @@ class Scheduler(Contender):
     def _level(self, scene: Scene, step: float) -> Level:
         """The level that a timestep of theirs means."""
         t = step / INDICES if self._flows else scene.sde.t_max * (step + 1.0) / INDICES
-        return scene.sde.level(min(max(t, 0.0), scene.sde.t_max))
+        return scene.sde.level(min(max(t, 0.0), scene.sde.t_max))  # float32 times may be an ulp outside
 
     def _told(self, scene: Scene) -> str:
         """The word for what the scheduler is given: the user's, else the network's own, else eps."""
@@ -94,6 +102,10 @@ class Scheduler(Contender):
             raise IncompatibleError(f"{self.spec} knows one-block processes only")
         if self._flows and sde.level(0.5)[1:] != (0.5, 0.5):
             raise IncompatibleError(f"{self.spec} knows the process flow only")
+        if self._flows and sde.t_max != 1.0:
+            raise IncompatibleError(
+                f"{self.spec} begins at sigma = 1, and the process at t_max = {sde.t_max:g}; take 1"
+            )
         for t in (0.25 * sde.t_max, 0.75 * sde.t_max):
             level = sde.level(t)
             if not self._flows and abs(level.alpha**2 + level.sigma**2 - 1.0) > 1e-9:

@@ -16,8 +16,8 @@ from torchdiff.denoiser import Denoiser
 class Meter:
     """Counts of all networks that it is `around`, since the last `reset`.
 
-    calls: of a network; rows: samples in them, so that guidance's doubled batch is two a sample; seconds: inside it, by
-    perf_counter, an accelerator waited for on both sides. tick: called after each call.
+    calls: of a network; rows: samples in them, so that guidance's doubled batch is two a sample; seconds: inside it and
+    its decoder, by perf_counter, an accelerator waited for on both sides. tick: called after each call.
     """
 
     def __init__(self, tick: Callable[[], None] = lambda: None) -> None:
@@ -30,15 +30,17 @@ class Meter:
     def around(self, denoiser: Any) -> Any:
         """The same denoiser, guidance and all, with each network inside it counted."""
         if isinstance(denoiser, Denoiser):
-            return replace(denoiser, net=Metered(denoiser.net, self))
+            latent = denoiser.latent
+            timed = None if latent is None else replace(latent, decode=Timed(latent.decode, self))
+            return replace(denoiser, net=Metered(denoiser.net, self), latent=timed)
         inside = {f.name: getattr(denoiser, f.name) for f in fields(denoiser) if f.init}
         return replace(
             denoiser, **{name: self.around(value) for name, value in inside.items() if hasattr(value, "cores")}
         )
 
 
-class Metered:
-    """A network that tells a meter of each call. It has the parameters of its network, and nothing else of it."""
+class Timed:
+    """A function of a tensor whose seconds a meter counts."""
 
     def __init__(self, net: Any, meter: Meter) -> None:
         self.net, self.meter = net, meter
@@ -52,6 +54,15 @@ class Metered:
         finally:
             wait()
             self.meter.seconds += time.perf_counter() - began
+
+
+class Metered(Timed):
+    """A network that tells a meter of each call. It has the parameters of its network, and nothing else of it."""
+
+    def __call__(self, x: Any, *rest: Any, **cond: Any) -> Any:
+        try:
+            return super().__call__(x, *rest, **cond)
+        finally:
             self.meter.calls += 1
             self.meter.rows += int(x.shape[0])
             self.meter.tick()

@@ -86,8 +86,17 @@ def ask(scene: Scene, bound: Any, x: Tensor, level: Level) -> Prediction:
     return found  # pyright: ignore[reportReturnType]
 
 
-def finite(x: Tensor) -> Tensor:
-    """(count,) bool."""
+def ended(scene: Scene, x: Tensor) -> tuple[Tensor, Tensor]:
+    """(samples, decoded where they are latents; (count,) bool: those that are finite), from their state."""
+    x = x.to(scene.dtype)
+    fine, latent = _finite(x), scene.denoiser.latent
+    if latent is None:
+        return x, fine
+    x = latent.decoded(x)
+    return x, fine & _finite(x)
+
+
+def _finite(x: Tensor) -> Tensor:
     return x.isfinite().reshape(len(x), -1).all(dim=1)
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from torchdiff import inputs
 from torchdiff.bench.contenders import Contender, Ready, Scene
 from torchdiff.bench.entrants import contender
 from torchdiff.bench.specs import listed, split, wholes
@@ -18,6 +19,7 @@ from torchdiff.sde.base import LinearSDE
 
 DEFAULT = "default"  # the grid that `sample` takes
 MOST = 100_000
+DTYPES = tuple(str(dtype).removeprefix("torch.") for dtype in inputs.DTYPES)  # of states; the first by default
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,9 @@ class Question:
     metrics: tuple[str, ...]
     prediction: str
     device: str
+    conditions: str = ""
+    shape: tuple[int, ...] = ()
+    dtype: str = "float32"
 
     def config(self) -> dict[str, Any]:
         """All of it, for the header: what must be equal for two runs to be one bench."""
@@ -52,6 +57,8 @@ class Question:
         known |= {"count": self.count, "batch": self.batch, "metrics": ",".join(self.metrics)}
         if self.prediction:
             known["prediction"] = self.prediction
+        if self.dtype != DTYPES[0]:
+            known["dtype"] = self.dtype
         words = " ".join(f"--{name} {_quoted(str(value))}" for name, value in known.items())
         return f"torchdiff bench {self.words} {words}"
 
@@ -98,6 +105,7 @@ def question(
     metrics: str | Iterable[str] | None,
     prediction: str | None,
     device: torch.device,
+    dtype: Any = None,
 ) -> Question:
     """The checked question. Raises errors of the ValueError family, each naming what came and what would do."""
     if (calls is None) == (steps is None):
@@ -112,7 +120,7 @@ def question(
     return Question(
         subject.name,
         subject.words,
-        subject.digest,
+        subject.data,
         SDES.label(SDES.get(sde)),
         tuple(dict.fromkeys(contender(spec).spec for spec in listed(solvers, SOLVERS))),
         tuple(laid),
@@ -124,6 +132,9 @@ def question(
         tuple(scores),
         prediction or "",
         str(device),
+        subject.conditions,
+        subject.shape,
+        _dtype(dtype),
     )
 
 
@@ -159,6 +170,13 @@ def _grid(name: str) -> str:
 def _texts(names: str | Iterable[str]) -> list[str]:
     """Of metrics: their patterns mean nothing."""
     return split(names) if isinstance(names, str) else list(names)
+
+
+def _dtype(given: Any) -> str:
+    name = DTYPES[0] if given is None else str(given).removeprefix("torch.")
+    if name not in DTYPES:
+        raise OptionError(f"dtype is one of {', '.join(DTYPES)}, got {shown(given)}")
+    return name
 
 
 def _whole(name: str, value: Any, least: int) -> int:

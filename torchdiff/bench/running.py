@@ -13,7 +13,9 @@ import torch
 
 from torchdiff.bench import machine
 from torchdiff.bench.cells import FORMAT, Cells, Record
+from torchdiff.bench.conditions import placed, taken
 from torchdiff.bench.contenders import Scene
+from torchdiff.bench.latents import fits
 from torchdiff.bench.meter import Meter, alone
 from torchdiff.bench.question import Question, jobs, question
 from torchdiff.bench.store import NAME, Store, picked, read
@@ -40,6 +42,8 @@ def run(
     net: Any = None,
     target: Any = None,
     data: Any = None,
+    cond: Any = None,
+    shape: Any = None,
     sde: LinearSDE | str | None = None,
     solvers: str | Iterable[str] = SOLVERS,
     grids: str | Iterable[str] | None = None,
@@ -54,6 +58,7 @@ def run(
     prediction: str | None = None,
     name: str = "network",
     device: torch.device | str | None = None,
+    dtype: torch.dtype | str | None = None,
     quick: bool = False,
     force: bool = False,
     progress: bool = False,
@@ -68,6 +73,11 @@ def run(
       target:  a data law with its exact network, by name or as an object: what is left is the solvers' own error.
       net:     called net(x, t), or a `wrap`; with data: (N, *shape) real samples or the name of a file with them, and
                `prediction` unless it is wrapped. name: what it is called in tables.
+    cond:      of a net: a mapping of names to tensors (N, ...), or the name of a file with them; sample i of each set
+               gets row i modulo N as keyword arguments. Without it, arrays beside x in the file of data are the
+               conditions of their samples, and are given in an order that is mixed once; "none": no conditions. The
+               metrics see x alone: let the conditions have the shares that they have in the data.
+    shape:     of one latent, for a `wrap` with latent=: it samples latents, and is judged by what they are decoded to.
     sde:       the process that the network was trained on; "vp" by default.
     solvers, grids: lists of names with options, or text "ddim:eta=0.5,dpmpp_*" with patterns; `diffusers:NAME` and
                `azula:NAME` are samplers of those libraries, which have grids of their own. What cannot run is left out,
@@ -76,11 +86,13 @@ def run(
     metrics:   names; the target's or the preset's own by default.
     budget:    seconds: no cell is begun that would end later. Comparisons between finished cells come on top.
     out:       a folder that keeps each finished cell; the same call goes on there. None: nothing is kept.
+    dtype:     of the state and of what the network gets: "float32" (default), float64, float16 or bfloat16; metrics
+               stay float64. A network of another dtype is wrapped with dtype=; that of a preset is converted.
     quick:     fewer calls, seeds and samples where they are not given. force: see --force.
     Returns Cells. Raises errors of the ValueError family; finished cells are kept in `out`.
     """
     began = time.perf_counter()
-    subject = _subject(preset, net, target, data, prediction, name)
+    subject = _subject(preset, net, target, data, cond, shape, prediction, name)
     if subject.spectrum is not None:
         subject = replace(subject, spectrum=functools.cache(subject.spectrum))  # seconds for wide data, once
     small = QUICK if quick else FULL
@@ -100,13 +112,20 @@ def run(
         metrics,
         prediction,
         place,
+        dtype,
     )  # fmt: skip
     if budget is not None and not (isinstance(budget, int | float) and 0.0 < budget < float("inf")):
         raise OptionError(f"budget is a number of seconds above 0, got {shown(budget)}")
     meter = Meter()
     process = SDES.get(asked.sde)
-    net = meter.around(subject.denoiser(process))
-    scene = Scene(process, net, subject.shape, subject.cond, torch.float32, place, subject.spectrum)
+    inside, kind = subject.denoiser(process), getattr(torch, asked.dtype)
+    if preset is not None:
+        for core in inside.cores:  # ours, so nobody else's is touched
+            core.net.to(place, kind)
+    taken(inside.bind(subject.cond(0, 1)), process.blocks)
+    rows = placed(subject.cond, place, inside.cores[0].calling.dtype or kind)
+    scene = Scene(process, meter.around(inside), subject.shape, rows, kind, place, subject.spectrum)
+    fits(scene, subject.event)
     todo, left = jobs(asked, scene)
     gauges = {name: subject.gauge(name, asked.count) for name in asked.metrics}
     store = Store(None if out is None else Path(out))
@@ -125,8 +144,8 @@ def run(
         meter.tick = lambda: None
         finished = [job for job in todo if job.key in store.records]
         with alone():
-            compare(finished, asked, gauges, store, progress)
-        store.write([job.key for job in todo])
+            pairs = compare(finished, asked, gauges, store, progress)
+        store.write([*(job.key for job in todo), *pairs])
         return _cells(store)
 
 
@@ -144,15 +163,17 @@ def load(out: str | Path) -> Cells:
     return _cells(store)
 
 
-def _subject(preset: str | None, net: Any, target: Any, data: Any, prediction: str | None, name: str) -> Subject:
+def _subject(
+    preset: str | None, net: Any, target: Any, data: Any, cond: Any, shape: Any, prediction: str | None, name: str
+) -> Subject:
     given = [n for n, v in {"a preset": preset, "net": net, "target": target}.items() if v is not None]
     if len(given) != 1:
         raise OptionError(
             f"say what to sample: a preset ({', '.join(PRESETS)}), target or net; got {' and '.join(given) or 'none'}"
         )
     if net is not None:
-        return of_network(net, name, data, prediction)
-    for word, value in (("data", data), ("prediction", prediction)):
+        return of_network(net, name, data, prediction, cond, shape)
+    for word, value in {"data": data, "cond": cond, "shape": shape, "prediction": prediction}.items():
         if value is not None:
             raise OptionError(f"{word} belongs to a net; {given[0]} brings its own")
     if target is not None:
@@ -199,4 +220,5 @@ def _cells(store: Store) -> Cells:
                 samples[cell["key"]] = picked(store.samples(cell["key"]), tuple(store.header["picked"]))
             except StorageError:  # pictures can be missed where numbers are wanted: the folder was copied without them
                 continue
-    return Cells(store.header, tuple(cells), tuple(r for r in store.records.values() if r["kind"] == "versus"), samples)
+    versus, across = (tuple(r for r in store.records.values() if r["kind"] == kind) for kind in ("versus", "across"))
+    return Cells(store.header, tuple(cells), versus, samples, across)

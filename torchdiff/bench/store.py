@@ -14,6 +14,7 @@ from torch import Tensor
 from torchdiff import formats, storage
 from torchdiff.bench.cells import Record, line, parse
 from torchdiff.bench.lock import only
+from torchdiff.bench.unbroken import unbroken
 from torchdiff.errors import OptionError, StorageError, shown
 
 NAME = "cells.jsonl"
@@ -68,12 +69,16 @@ class Store:
             else:
                 self.header = found[0]  # with the machine and the time of its beginning
             if all(name.partition(" ")[2] in LISTS for name, _, _ in other):
-                rest = [r for r in found[1:] if r["kind"] == "versus" or r["key"] in keys]
-                self.records = {r["key"]: r for r in rest if r["kind"] == "versus" or self._sample(r["key"]).exists()}
+                rest = [r for r in found[1:] if r["kind"] != "cell" or r["key"] in keys]
+                self.records = {r["key"]: r for r in rest if r["kind"] != "cell" or self._sample(r["key"]).exists()}
         self.write()
 
     def add(self, record: Record, samples: Tensor | None = None) -> None:
-        """Make a record last, its samples before it."""
+        """Make a record last, its samples before it. A signal waits for it: what is computed is kept."""
+        with unbroken():
+            self._add(record, samples)
+
+    def _add(self, record: Record, samples: Tensor | None) -> None:
         if samples is not None:
             if self.folder is None:
                 self.kept[record["key"]] = samples
@@ -89,7 +94,7 @@ class Store:
 
     def drop(self, keep: set[str]) -> None:
         """Forget comparisons that are not among these keys."""
-        stale = [key for key, r in self.records.items() if r["kind"] == "versus" and key not in keep]
+        stale = [key for key, r in self.records.items() if r["kind"] != "cell" and key not in keep]
         for key in stale:
             del self.records[key]
 
@@ -149,5 +154,5 @@ def differences(old: Record, new: Record) -> list[tuple[str, Any, Any]]:
 
 
 def picked(x: Tensor, places: tuple[int, ...]) -> Tensor:
-    """The samples that are shown: images at these places, of other shapes all."""
-    return x[[i for i in places if i < len(x)]] if x.dim() > 2 else x.to(torch.float32)
+    """The samples that are shown, as float32: images at these places, of other shapes all."""
+    return (x[[i for i in places if i < len(x)]] if x.dim() > 2 else x).to(torch.float32)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from torchdiff.bench import data as files
+from torchdiff.bench.conditions import NONE, conditions
+from torchdiff.bench.latents import shaped
 from torchdiff.bench.strata import ByClass
-from torchdiff.errors import IncompatibleError, OptionError, StorageError, shown
+from torchdiff.errors import IncompatibleError, OptionError
 from torchdiff.inputs import denoiser as meant
 from torchdiff.metrics import Gauge
 from torchdiff.registry import SDES, TARGETS
@@ -26,13 +27,14 @@ WIDEST = 2048  # elements of an event whose covariance is decomposed for the exa
 
 @dataclass(frozen=True)
 class Subject:
-    """name: of it all; words: how a command line says it. denoiser: made for a process. shape: of an event.
+    """name: of it all; words: how a command line says it. denoiser: made for a process. shape: of what it samples.
 
     metrics:  their names, best first. gauge: of a metric, for so many samples.
     spectrum: () -> (eigenvalues, mean along the eigenvectors) of the data, for the exact error; None without.
     cond:     (first, count) -> the conditions of these samples.
     picked:   the numbers of the samples that are shown as pictures.
-    digest:   of data from a file, so that other data are other cells; "" without.
+    data, conditions: digests of what a user brought, so that other numbers are other cells; "" without.
+    event:    what latents are decoded to; () where there are none.
     """
 
     name: str
@@ -42,9 +44,11 @@ class Subject:
     metrics: tuple[str, ...]
     gauge: Callable[[str, int], Gauge]
     spectrum: Callable[[], tuple[Any, Any]] | None = None
-    cond: Callable[[int, int], Mapping[str, Any]] = lambda first, count: {}
+    cond: Callable[[int, int], dict[str, Any]] = lambda first, count: {}
     picked: tuple[int, ...] = tuple(range(10))
-    digest: str = ""
+    data: str = ""
+    conditions: str = ""
+    event: tuple[int, ...] = ()
 
 
 def of_target(name: Any) -> Subject:
@@ -61,25 +65,32 @@ def _gauge(real: Any) -> Callable[[str, int], Gauge]:
     return lambda metric, count: Gauge(metric, real, count)
 
 
-def of_network(net: Any, name: str, data: Any, prediction: str | None) -> Subject:
+def of_network(net: Any, name: str, data: Any, prediction: str | None, cond: Any, shape: Any) -> Subject:
     """A user's network, wrapped or with what it predicts, and data like those that it was trained on.
 
-    data: (N, *shape), or the name of a file with them; see `load`.
+    data: as `data.real` reads it. cond: as `conditions` reads it. shape: of a latent, as `latents.shaped` reads it.
     Raises OptionError, ConventionError or StorageError.
     """
     if data is None:
         raise OptionError("a network is judged by data: give --data FILE with real samples, as many as 2 x --count")
     bound = meant(net, prediction, None)
-    real, digest = load(data) if isinstance(data, (str, Path)) else (data, "")
-    if not isinstance(real, Tensor) or real.dim() < 2 or not real.is_floating_point():
-        raise OptionError(f"data are (N, *shape) of floats, got {_kind(real)}")
-    if not bool(real.isfinite().all()):
-        raise OptionError(f"data must be finite; {int((~real.isfinite()).sum())} of {real.numel()} values are not")
-    width = real[0].numel()
-    spectrum = (lambda: _spectrum(real)) if width <= WIDEST else None
-    words = f"--net {name} --data {data if digest else 'FILE'}"
-    scores = ("sliced_w2", "energy")
-    return Subject(name, words, lambda sde: bound, tuple(real.shape[1:]), scores, _gauge(real), spectrum, digest=digest)
+    real, beside = files.real(data)
+    rows, known = conditions(cond, beside, len(real))
+    event = tuple(real.shape[1:])
+    place, latent = shaped(bound, shape, event), bound.latent is not None
+    # of a latent network the exact error would be that of the latents, whose law nobody has told
+    spectrum = (lambda: _spectrum(real)) if real[0].numel() <= WIDEST and not latent else None
+    words = f"--net {name} --data {_said(data)}{'' if cond is None else f' --cond {_said(cond)}'}"
+    words += f" --shape {','.join(map(str, place))}" if latent else ""
+    return Subject(
+        name, words, lambda sde: bound, place, ("sliced_w2", "energy"), _gauge(real), spectrum, rows,
+        data=files.digest({"x": real}), conditions=known, event=event,
+    )  # fmt: skip
+
+
+def _said(given: Any) -> str:
+    """How a command line says it: by the name of its file, if it has one."""
+    return str(given) if isinstance(given, (str, Path)) else NONE if given == {} else "FILE"
 
 
 def digits() -> Subject:
@@ -110,51 +121,6 @@ def digits() -> Subject:
 PRESETS = {"digits": digits}
 
 
-def load(path: str | Path) -> tuple[Tensor, str]:
-    """(data (N, *shape) as float32 or float64, digest) of a .safetensors or .npz file with x, or of an .npy file.
-
-    Raises StorageError for a file that cannot be read, OptionError for one without such a tensor.
-    """
-    place = Path(path)
-    try:
-        raw = place.read_bytes()
-        found = _read(place, raw)
-    except OptionError:
-        raise
-    except Exception as error:  # each format has exceptions of its own for what is none of it
-        cause = getattr(error, "strerror", None) or str(error).partition("\n")[0] or type(error).__name__
-        raise StorageError(f"data {shown(str(path))} cannot be read: {cause}") from error
-    if found.ndim < 2 or found.dtype.kind != "f" or not found.size:
-        raise OptionError(
-            f"data {shown(str(path))} are {found.dtype} {found.shape}; expected floats (N, *shape), N samples"
-        )
-    value = torch.from_numpy(np.ascontiguousarray(found))
-    return value if value.dtype == torch.float64 else value.float(), hashlib.sha256(raw).hexdigest()[:16]
-
-
-def _read(place: Path, raw: bytes) -> np.ndarray:
-    import io
-
-    if place.suffix == ".safetensors":
-        from safetensors.numpy import load as read
-
-        tensors: Any = read(raw)
-    elif place.suffix == ".npz":
-        with np.load(io.BytesIO(raw), allow_pickle=False) as file:
-            tensors = {name: file[name] for name in file.files if name != "metadata"}
-    elif place.suffix == ".npy":
-        tensors = {"x": np.load(io.BytesIO(raw), allow_pickle=False)}
-    else:
-        raise OptionError(f"data are a .safetensors, .npz or .npy file, got {shown(str(place))}")
-    if "x" not in tensors and len(tensors) != 1:
-        raise OptionError(f"{shown(str(place))} has no tensor x, but {', '.join(tensors) or 'none'}")
-    return tensors["x"] if "x" in tensors else next(iter(tensors.values()))
-
-
 def _spectrum(real: Tensor) -> tuple[Any, Any]:
     flat = real.detach().double().cpu().reshape(len(real), -1)
     return principal(flat.mean(0), torch.cov(flat.T).reshape(flat.shape[1], -1))
-
-
-def _kind(value: Any) -> str:
-    return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__

@@ -37,7 +37,8 @@ def title(cells: Cells) -> str:
     sets = f"{runs} x {config['count']} samples" if runs > 1 else f"{config['count']} samples"
     grids = {c["grid"] for c in cells if c["grid"] != "its own"}
     on = f", grid {next(iter(grids))}" if len(grids) == 1 else ""
-    return f"{config['subject']} on {config['sde']}{on}: {sets} a cell, the same noise for all"
+    half = "" if (kind := config.get("dtype", "float32")) == "float32" else f" in {kind}"
+    return f"{config['subject']} on {config['sde']}{on}{half}: {sets} a cell, the same noise for all"
 
 
 def number(value: float) -> str:

@@ -8,20 +8,16 @@ are kept in --out, one a line: the same command goes on where it was stopped.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import signal
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from torchdiff import storage
-from torchdiff.cli import arguments
+from torchdiff.cli import arguments, stopping
+from torchdiff.cli.sampling import DTYPES
 from torchdiff.errors import OptionError, shown
 from torchdiff.registry import SDES, TARGETS
 
-STOPPED = 143  # 128 + SIGTERM, as a shell has it
 LONGEST = 500  # characters of a failure
 
 
@@ -34,6 +30,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="called without arguments, returns the network, or a torchdiff.wrap of it; its code is run",
     )  # fmt: skip
     parser.add_argument("--data", help="with --net: real samples, .safetensors or .npz with x (N,...), or .npy")
+    parser.add_argument(
+        "--cond", metavar="FILE",
+        help="with --net: its keyword arguments, a row a sample, .safetensors or .npz; by default what stands beside x "
+        "in --data, none: none",
+    )  # fmt: skip
+    parser.add_argument("--shape", type=arguments.shape, metavar="N,...", help="of one latent, for a wrap with latent=")
     parser.add_argument("--prediction", help="with --net, unless it is wrapped: eps, x0, v, score, flow, ...")
     parser.add_argument("--target", help="a law of data with its exact network: `torchdiff list targets`")
     parser.add_argument("--sde", help="the process of the network, default vp")
@@ -56,6 +58,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", default="out/bench", help="folder of the results, default %(default)s")
     parser.add_argument("--device", help="cpu, cuda, ...; by default where the network is")
+    parser.add_argument("--dtype", choices=DTYPES, help="of the state and the network, default float32")
     parser.add_argument("--quick", action="store_true", help="by default --calls 5,10,20 --seeds 0 --count 300")
     parser.add_argument("--force", action="store_true", help="go on in a folder that holds another bench")
     parser.add_argument("--no-progress", action="store_true", help="no bar on a terminal")
@@ -76,16 +79,20 @@ def run(args: argparse.Namespace) -> int:
         raise OptionError(f"--out is a folder, got {shown(args.out)}")
     storage.reserve(Path(args.out) / "cells.jsonl", (".jsonl",))
 
-    from torchdiff import bench
-    from torchdiff.cli.sampling import folder_on_path, network, usable
+    import torch
 
-    usable(args.device)
-    names = ("target", "data", "sde", "prediction", "calls", "steps", "seeds", "count", "batch", "metrics", "budget")
-    words = {name: getattr(args, name) for name in (*names, "device", "quick", "force")}
+    from torchdiff import bench
+    from torchdiff.cli.sampling import check_memory, folder_on_path, move, network, usable
+
+    device, dtype = usable(args.device), args.dtype or DTYPES[0]
+    check_memory((1, *(args.shape or ())), dtype, 1)
+    names = ("target", "data", "cond", "shape", "sde", "prediction", "calls", "steps", "seeds", "count", "batch")
+    words = {name: getattr(args, name) for name in (*names, "metrics", "budget", "device", "dtype", "quick", "force")}
     words |= {name: getattr(args, name) for name in ("solvers", "grids") if getattr(args, name) is not None}
-    with folder_on_path(), _told_of_a_stop(args.out):
+    with folder_on_path(), stopping.told(f"finished cells are kept in {args.out}, the same command goes on there"):
         if args.net is not None:
             words |= {"net": network(*args.net), "name": ":".join(args.net)}
+            move(words["net"], device, getattr(torch, dtype))
         progress = not args.no_progress and sys.stderr.isatty()
         cells = bench.run(args.preset, out=args.out, progress=progress, **words)
         drawn = bench.pictures(cells)
@@ -111,22 +118,3 @@ def _told_of_failures(failed: list[dict[str, Any]], count: int) -> int:
         text = " ".join(f"{first['key']}: {first['problem']}".split())[:LONGEST]
         print(f"torchdiff: {len(failed)} of {count} cells failed, the first: {text}", file=sys.stderr)
     return 1 if failed else 0
-
-
-@contextlib.contextmanager
-def _told_of_a_stop(out: str) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end in one line that says where the finished cells are."""
-
-    def stop(*_: Any) -> None:
-        raise SystemExit(STOPPED)
-
-    main = threading.current_thread() is threading.main_thread()  # elsewhere signals are somebody else's business
-    before = signal.signal(signal.SIGTERM, stop) if main else None
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit):
-        print(f"torchdiff: stopped; finished cells are kept in {out}, the same command goes on there", file=sys.stderr)
-        raise
-    finally:
-        if main:
-            signal.signal(signal.SIGTERM, before)

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     # what can be refused is refused before torch is loaded, the user's code is run and any network is called
     guiding.check(args)
     planned = plan(args.sde, args.solver, prediction=args.prediction, **wish(args))
-    _check_memory(args.shape, args.dtype, planned.blocks)
+    check_memory(args.shape, args.dtype, planned.blocks)
     out = reserve(args.out, (".safetensors", ".npz"))
     png = reserve(args.png, (".png",)) if args.png else None
     if args.dtype == "bfloat16" and out.suffix == ".npz":
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     }
     with folder_on_path():
         net = network(*args.net)
-        _move(net, device, getattr(torch, args.dtype))
+        move(net, device, getattr(torch, args.dtype))
         net = guiding.guided(net, args, sides)
         began = time.perf_counter()
         done = sample(
@@ -120,7 +120,7 @@ def _facts(done: Samples) -> dict[str, Any]:
     }
 
 
-def _check_memory(shape: tuple[int, ...], dtype: str, blocks: int) -> None:
+def check_memory(shape: tuple[int, ...], dtype: str, blocks: int) -> None:
     """A shape that the machine cannot hold even once is a slip; torch would say so with a long trace, or not at all."""
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -186,7 +186,7 @@ def network(module: str, attribute: str) -> Any:
     return net
 
 
-def _move(net: Any, device: Any, dtype: Any) -> None:
+def move(net: Any, device: Any, dtype: Any) -> None:
     import torch
 
     for core in net.cores if hasattr(net, "cores") else (None,):

@@ -1,0 +1,43 @@
+"""Arrays in files, by name: .npy, .npz, .safetensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+FILES = (".npy", ".npz", ".safetensors")
+LEFT = ("metadata",)  # of an .npz that torchdiff wrote: text
+
+
+def read(path: Any, torch: bool = False) -> dict[str, Any] | None:
+    """The arrays of a file by name, that of .npy as x; None for a file of another suffix.
+
+    torch: as tensors, bfloat16 among them, which NumPy has not; what no tensor can hold stays an array of NumPy.
+    What cannot be read raises what its format raises, an Exception of one kind or another: who asks says it in a line.
+    """
+    suffix = Path(path).suffix
+    if suffix == ".safetensors":
+        from safetensors import safe_open
+
+        with safe_open(path, "pt" if torch else "np") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no mapping
+    if suffix not in FILES:
+        return None
+    import numpy as np
+
+    with open(path, "rb") as file:  # np.load of a torn file leaves its own open
+        loaded = np.load(file, allow_pickle=False)
+        single = isinstance(loaded, np.ndarray)
+        found = {"x": loaded} if single else {name: loaded[name] for name in loaded.files if name not in LEFT}
+    return {name: _tensor(value) for name, value in found.items()} if torch else found
+
+
+def _tensor(value: Any) -> Any:
+    import numpy as np
+    from torch import from_numpy
+
+    try:
+        # a tensor has the machine's order of bytes, and no steps backwards
+        return from_numpy(np.ascontiguousarray(value, value.dtype.newbyteorder("=")).reshape(value.shape))
+    except TypeError:  # text, objects
+        return value
