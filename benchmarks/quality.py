@@ -21,7 +21,8 @@ from torchdiff.bench.tables import labels, number
 from torchdiff.errors import DependencyError
 
 ROOT = Path(__file__).parents[1]
-OURS = "ddim,dpmpp_2m,dpmpp_3m,unipc,deis,heun,seeds_2,dpmpp_2m_sde"
+OURS = "auto,ddim,dpmpp_2m,unipc,deis,heun,seeds_2,dpmpp_2m_sde"
+GRIDS = "default,optimal"
 PEERS = (
     "diffusers:DDIMScheduler:timestep_spacing=trailing",
     "diffusers:DPMSolverMultistepScheduler",
@@ -53,27 +54,29 @@ def rivals() -> list[str]:
     return found
 
 
-def behind(cells: Cells) -> list[str]:
-    """Where none of ours is the best or cannot be told from it, by budget."""
-    lost, metric = [], cells.metrics[0]
+def sides(cells: Cells) -> tuple[list[str], list[str]]:
+    """(where one of ours is told apart from all of theirs, where one of theirs is from all of ours), by budget."""
+    ahead, lost, metric = [], [], cells.metrics[0]
     for budget in budgets(cells):
         found = {n: s for n in contenders(cells) if (s := score(cells, metric, n, budget)) and s.value is not None}
-        leads = [name for name, s in found.items() if s.mark]
-        if leads and all(name.startswith(("diffusers:", "azula:")) for name in leads):
-            ours = min((n for n in found if n not in leads), key=lambda n: found[n].value or 0.0)
-            best = min(leads, key=lambda n: found[n].value or 0.0)
-            lost.append(
-                f"{told(budget)}: {labels(cells)[best]} {number(found[best].value or 0.0)}, ours "
-                f"{labels(cells)[ours]} {number(found[ours].value or 0.0)}"
-            )
-    return lost
+        theirs = {name for name in found if name.startswith(("diffusers:", "azula:"))}
+        if not theirs or len(theirs) == len(found):
+            continue
+        leads = {name for name, s in found.items() if s.mark}
+        best = [min(side, key=lambda n: found[n].value or 0.0) for side in (set(found) - theirs, theirs)]
+        first, second = (f"{labels(cells)[name]} {number(found[name].value or 0.0)}" for name in best)
+        if leads and not leads & theirs:
+            ahead.append(f"{told(budget)}: {first}, theirs at best {second}")
+        elif leads and leads <= theirs:
+            lost.append(f"{told(budget)}: {second}, ours at best {first}")
+    return ahead, lost
 
 
 def part(name: str, cells: Cells) -> str:
-    lost = behind(cells)
-    where = "; ".join(lost) if lost else "nowhere in this run"
+    ahead, lost = ("; ".join(side) if side else "nowhere in this run" for side in sides(cells))
     return (
-        f"## {name}\n\n{answer(cells).headline}\n\nWhere the other libraries are ahead: {where}.\n\n"
+        f"## {name}\n\n{answer(cells).headline}\n\nOurs told apart from all of theirs: {ahead}.\n\n"
+        f"Theirs told apart from all of ours: {lost}.\n\n"
         f"    {cells.header['command']}\n\n```\n{bench.table(cells)}\n```\n"
     )
 
@@ -89,7 +92,7 @@ def main() -> None:
     others = rivals()
     for name, words in BENCHES.items():
         cells = bench.run(
-            **words, **small, solvers=[*OURS.split(","), *others], calls=CALLS, progress=True,
+            **words, **small, solvers=[*OURS.split(","), *others], grids=GRIDS, calls=CALLS, progress=True,
             out=ROOT / "out" / "quality" / name,
         )  # fmt: skip
         drawn = bench.pictures(cells)
