@@ -14,7 +14,6 @@ struct Avx2 {
   using Word = __m256i;  // four words, each in the low half of 64 bits
   using Product = __m256i;
   static constexpr int kLanes = 8;
-  static constexpr int kGroups = 1;  // of kLanes blocks, made side by side: 16 registers hold no more
 
   static TORCHDIFF_INLINE Real real(float a) { return _mm256_set1_ps(a); }
   static TORCHDIFF_INLINE Real fma(Real a, Real b, Real c) { return _mm256_fmadd_ps(a, b, c); }

@@ -14,7 +14,6 @@ struct Avx512 {
   using Word = __m512i;  // eight words, each in the low half of 64 bits
   using Product = __m512i;
   static constexpr int kLanes = 16;
-  static constexpr int kGroups = 2;  // of kLanes blocks, made side by side: as many as 32 registers hold
 
   static TORCHDIFF_INLINE Real real(float a) { return _mm512_set1_ps(a); }
   static TORCHDIFF_INLINE Real fma(Real a, Real b, Real c) { return _mm512_fmadd_ps(a, b, c); }

@@ -1,7 +1,7 @@
 // Packs side by side under the names of One (ieee.h): each operation on all of them before the next.
 //
-// The map of normal.h is one long chain, some 80 cycles deep. A core looks about 100 operations ahead, so that one pack
-// at a time leaves half of it idle; the operations of four packs in turns fill it.
+// The map of normal.h is one chain, some 80 cycles deep, and a core looks about 100 operations ahead: one pack at a
+// time leaves it idle for a third of the time.
 #pragma once
 
 #include "ieee.h"

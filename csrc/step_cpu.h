@@ -44,7 +44,7 @@ TORCHDIFF_INLINE void step_groups(const Step& step, const Draw<Pack>* draws, int
 // made.
 template <typename Pack, int kDraws>
 TORCHDIFF_INLINE void step_loop(const Step& step) {
-  constexpr int kGroups = Pack::kGroups, kCount = 4 * kGroups * Pack::kLanes;
+  constexpr int kGroups = kAbreast, kCount = 4 * kGroups * Pack::kLanes;
   Draw<Pack> draws[kDraws];
   for (int q = 0; q < kDraws; ++q) draws[q].set(step.run, step.draws[q]);
   typename Pack::Real watch = Pack::real(0.0f);
