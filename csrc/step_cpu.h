@@ -6,6 +6,10 @@
 
 namespace torchdiff {
 
+// How far ahead of the sums inputs are fetched, in elements: 2 KiB, for what the core fetches by itself ends at each
+// page. On one thread 5 to 9 % of a noisy step of 1M elements with 2 or 3 inputs, 20 % with 5; twice as far gains less.
+constexpr int kAhead = 512;
+
 // So many packs of a column in a row's sums.
 template <typename Pack, int kPacks>
 TORCHDIFF_INLINE void add_column(Sum<Pack>* sum, Weight weight, const float* column) {
@@ -20,6 +24,10 @@ TORCHDIFF_INLINE void step_groups(const Step& step, const Draw<Pack>* draws, int
   alignas(64) float z[kDraws][kCount];
   for (int q = 0; q < kDraws; ++q) {
     draws[q].template elements<kGroups>(step.run.block + static_cast<uint32_t>(at / 4), z[q]);
+  }
+  constexpr int kLine = 64 / sizeof(float);
+  for (int c = 0; c < step.inputs; ++c) {
+    for (int i = 0; i < kCount; i += kLine) __builtin_prefetch(step.columns[c] + at + kAhead + i);
   }
   for (int r = 0; r < step.rows; ++r) {
     const Weight* weights = step.weights + r * (step.inputs + kDraws);
