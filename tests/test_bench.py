@@ -20,8 +20,10 @@ from torchdiff.bench.colours import INK, SOFT
 from torchdiff.bench.contenders import Scene
 from torchdiff.bench.entrants import contender
 from torchdiff.bench.meter import Meter
+from torchdiff.bench.reports import page
 from torchdiff.bench.specs import listed, split
-from torchdiff.bench.summary import score
+from torchdiff.bench.style import STYLE
+from torchdiff.bench.summary import budgets, contenders, score
 from torchdiff.errors import IncompatibleError, NetworkError, OptionError, StorageError, UnknownNameError
 from torchdiff.registry import SOLVERS
 from torchdiff.solvers.base import fitting
@@ -361,6 +363,36 @@ def test_pictures_and_report_are_the_same_each_time(cells, tmp_path):
     assert "var(--ink)" in body
     assert INK not in body
     assert SOFT not in body
+
+
+def test_paper_cuts_nothing_off(cells):
+    """What scrolls on a screen is not cut off on paper, figures and rows are whole, each page has the heads of its
+    table, and what colour says is said by a sign: printers leave backgrounds out."""
+    screen, _, paper = STYLE.partition("@media print")
+    assert paper.count("{") == paper.count("}")  # the last of all rules, so that it wins over the others
+    scrolls = [names for names, rule in _rules(screen).items() if "overflow-x: auto" in rule]
+    assert scrolls
+    rules = _rules(paper.partition("{")[2])
+    for names in scrolls:
+        assert any(names in other.split(", ") and "overflow: visible" in rule for other, rule in rules.items())
+    assert "min-width: 0" in rules["figure svg"]
+    assert "break-inside: avoid" in rules["figure, tr, .answer"]
+    text = page(cells, bench.pictures(cells))
+    assert text.count("<table") == text.count("<thead><tr>") == 1 + len(cells.metrics) + 2
+    marks = [score(cells, cells.metrics[0], n, b).mark for n in contenders(cells) for b in budgets(cells)]
+    assert text.count('<td class="score tie">') == marks.count("tie") > 0
+    for name, sign in (("best", "*"), ("tie", "=")):
+        assert f'content: "{sign}"' in _rules(screen)[f"td.{name}::after"]
+        assert f"{sign} on " in text
+
+
+def _rules(style: str) -> dict[str, str]:
+    """Selectors to what is declared of them, all their rules."""
+    found = {}
+    for names, rule in re.findall(r"([^{}]+)\{([^{}]*)\}", style):
+        key = " ".join(names.split())
+        found[key] = found.get(key, "") + rule
+    return found
 
 
 # --- digits ---

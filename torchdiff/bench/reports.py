@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from torchdiff.bench.style import STYLE
 from torchdiff.bench.summary import budgets, contenders, floor, score, told
 from torchdiff.bench.tables import labels, number, plus_minus, title
 
+MANY = 6  # columns that fit on paper in letters of 8 points
 INKS = {colours.INK: "ink", colours.SOFT: "soft", colours.RULE: "rule", colours.PAPER: "paper"}
 WORK = (
     "Left and lower is better. Bands and bars are 95 % intervals; the grey band is where perfect samples score. Dashed "
@@ -88,7 +89,7 @@ def _brief(rows: Any, metric: str) -> str:
         f"<tr><td>{escape(b)}</td><td>{escape(who)}</td><td>{escape(what)}</td></tr>" for b, who, what in rows
     )
     head = f"<tr><th>with</th><th>best, or not told apart from it</th><th>{escape(metric)}</th></tr>"
-    return f'<div class="wide"><table class="brief">{head}{lines}</table></div>'
+    return f'<div class="wide"><table class="brief"><thead>{head}</thead>{lines}</table></div>'
 
 
 def _scores(cells: Cells, metric: str) -> str:
@@ -107,13 +108,13 @@ def _scores(cells: Cells, metric: str) -> str:
                 continue
             text = plus_minus(found.value, found.high - found.value)
             value, _, half = text.partition(" ")
-            boxes.append(f'<td class="{found.mark}">{value} <small>{half}</small></td>')
+            boxes.append(f'<td class="score {found.mark}">{value} <small>{half}</small></td>')
         lines.append(f"<tr><td>{escape(label)}</td>{''.join(boxes)}</tr>")
-    note = "Green: told apart from every other at 95 % by the paired comparison. "
-    note += "Grey: the best, and what cannot be told from it."
+    note = "* on green: told apart from every other at 95 % by the paired comparison. "
+    note += "= on grey: the best, and what cannot be told from it."
     return (
         f"<h2>{escape(metric)}</h2>\n<p>{escape(floor_said(cells, metric))}</p>\n"
-        f'<div class="wide"><table><tr><th></th>{heads}</tr>{"".join(lines)}</table></div>\n<p class="note">{note}</p>'
+        f'{_table(cells, heads, lines)}\n<p class="note">{note}</p>'
     )
 
 
@@ -136,8 +137,14 @@ def _plain(cells: Cells, head: str, note: str, text: Any) -> str:
             lines.append(f"<tr><td>{escape(label)}</td>{row}</tr>")
     if not lines:
         return ""
-    table = f'<div class="wide"><table><tr><th></th>{heads}</tr>{"".join(lines)}</table></div>'
-    return f'<h2>{escape(head)}</h2>\n{table}\n<p class="note">{escape(note)}</p>'
+    return f'<h2>{escape(head)}</h2>\n{_table(cells, heads, lines)}\n<p class="note">{escape(note)}</p>'
+
+
+def _table(cells: Cells, heads: str, lines: Sequence[str]) -> str:
+    """A line a contender, a column a budget; many of them are small on paper."""
+    kind = "wide many" if len(budgets(cells)) > MANY else "wide"
+    head = f"<thead><tr><th></th>{heads}</tr></thead>"
+    return f'<div class="{kind}"><table class="scores">{head}<tbody>{"".join(lines)}</tbody></table></div>'
 
 
 def _exact(cells: Cells) -> str:

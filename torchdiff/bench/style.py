@@ -5,9 +5,6 @@ STYLE = """
   --tie: #f1f4f6; --mark: #1f7a4d; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e9ec; --soft: #9aa7b0; --rule: #39444c; --paper: #14191d;
   --best: #1b3427; --tie: #20282e; --mark: #6fd3a0; } }
-@media print { :root { --ink: #000; --soft: #444; --rule: #bbb; --paper: #fff; --best: #eee; --tie: #fff;
-  --mark: #000; }
-  figure, table, .answer { break-inside: avoid; } main { max-width: none; padding: 0; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, "Segoe UI", Roboto,
   sans-serif; }
@@ -33,4 +30,19 @@ code, pre { font: .85rem/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace
 pre { background: var(--tie); padding: .8rem 1rem; overflow-x: auto; white-space: pre-wrap; border-radius: 4px; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.4rem; font-size: .92rem; margin: .4rem 0; }
 dt { color: var(--soft); } dd { margin: 0; }
+td.score::after { content: ""; display: inline-block; width: 1em; text-align: center; }
+td.best::after { content: "*"; } td.tie::after { content: "="; }
+@page { size: A4; margin: 14mm; }
+@media print { :root { color-scheme: light; --ink: #000; --soft: #333; --rule: #bbb; --paper: #fff; --best: #eee;
+  --tie: #fff; --mark: #000; }
+  body { font-size: 10pt; } main { max-width: none; padding: 0; } p, figcaption, .note { max-width: none; }
+  h1, h2, h2 + p { break-after: avoid; } h2 { margin-top: 1.6rem; } figure, tr, .answer { break-inside: avoid; }
+  figure, .wide, pre { overflow: visible; } figure svg { min-width: 0; max-height: 240mm; }
+  table { width: 100%; font-size: 8pt; } thead { display: table-header-group; }
+  th, td { padding: .15rem .3rem; white-space: normal; } td:first-child, pre, dt, dd, .brief td { overflow-wrap:
+  anywhere; }
+  .scores { table-layout: fixed; } .scores th:first-child { width: 26%; } td small { display: inline-block; }
+  .many table { font-size: 6.5pt; } .brief td:first-child { white-space: nowrap; }
+  dl { grid-template-columns: minmax(0, 2fr) minmax(0, 5fr); }
+  pre { border: 1px solid var(--rule); padding: .3rem .5rem; } }
 """

@@ -19,7 +19,7 @@ from torchdiff.inputs import denoiser as meant
 from torchdiff.metrics import Gauge
 from torchdiff.registry import SDES, TARGETS
 from torchdiff.sde.base import LinearSDE
-from torchdiff.targets.base import principal
+from torchdiff.spectra import pca
 
 DEFAULT = 2  # of a target's metrics: the others say the same for more
 WIDEST = 2048  # elements of an event whose covariance is decomposed for the exact error: a second on one core
@@ -79,7 +79,7 @@ def of_network(net: Any, name: str, data: Any, prediction: str | None, cond: Any
     event = tuple(real.shape[1:])
     place, latent = shaped(bound, shape, event), bound.latent is not None
     # of a latent network the exact error would be that of the latents, whose law nobody has told
-    spectrum = (lambda: _spectrum(real)) if real[0].numel() <= WIDEST and not latent else None
+    spectrum = (lambda: pca(real)) if real[0].numel() <= WIDEST and not latent else None
     words = f"--net {name} --data {_said(data)}{'' if cond is None else f' --cond {_said(cond)}'}"
     words += f" --shape {','.join(map(str, place))}" if latent else ""
     return Subject(
@@ -119,8 +119,3 @@ def digits() -> Subject:
 
 
 PRESETS = {"digits": digits}
-
-
-def _spectrum(real: Tensor) -> tuple[Any, Any]:
-    flat = real.detach().double().cpu().reshape(len(real), -1)
-    return principal(flat.mean(0), torch.cov(flat.T).reshape(flat.shape[1], -1))

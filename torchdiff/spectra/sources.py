@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torchdiff.arrays import FILES
 from torchdiff.errors import OptionError, shown
 from torchdiff.registry import Registry
 from torchdiff.spectra.estimates import Spectrum, checked, dct, pca, power_law
-from torchdiff.spectra.files import FILES, read
+from torchdiff.spectra.files import read
 
 SPECTRA: Registry[Any] = Registry("spectrum", builtins=("torchdiff.spectra.sources",))
 REFERENCE = Path(__file__).parents[1] / "zoo" / "weights" / "reference.safetensors"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from torchdiff import arrays
 from torchdiff.errors import OptionError, shown
 from torchdiff.targets.cloud import Cloud, uniform
 
@@ -55,7 +55,7 @@ def read(data: Any) -> Tensor:
         x = _file(data) if isinstance(data, str) else torch.as_tensor(data)
     except OptionError:
         raise
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
+    except Exception as error:  # each format has exceptions of its own for what is none of it
         raise OptionError(f"{where} cannot be read: {' '.join(str(error).split())}") from error
     if x.dim() < 2 or 0 in x.shape or not x.is_floating_point():
         raise OptionError(f"{where} should hold floats (N, *event), N >= 1; got {x.dtype} {tuple(x.shape)}")
@@ -69,25 +69,12 @@ def read(data: Any) -> Tensor:
 
 
 def _file(path: str) -> Tensor:
-    suffix = Path(path).suffix
-    if suffix == ".safetensors":
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, "pt") as file:
-                if "x" in file.keys():  # noqa: SIM118  # it is no mapping
-                    return file.get_tensor("x")
-                raise OptionError(f"{shown(path)} has no tensor x, but {', '.join(file.keys()) or 'none'}")
-        except SafetensorError as error:
-            raise ValueError(str(error)) from error
-    if suffix in (".npz", ".npy"):
-        import numpy as np
-
-        found = np.load(path, allow_pickle=False)
-        if suffix == ".npy":
-            return torch.from_numpy(found)
-        with found:
-            if "x" in found:
-                return torch.from_numpy(found["x"])
-            raise OptionError(f"{shown(path)} has no array x, but {', '.join(found) or 'none'}")
-    raise OptionError(f"data is a .safetensors, .npz or .npy file, a tensor or an array, got {shown(path)}")
+    found = arrays.read(path, ("x",), torch=True)
+    if found is None:
+        raise OptionError(f"data is a .safetensors, .npz or .npy file, a tensor or an array, got {shown(path)}")
+    if "x" not in found:
+        kind = "tensor" if path.endswith(".safetensors") else "array"
+        raise OptionError(
+            f"{shown(path)} has no {kind} x, but {', '.join(arrays.read(path, torch=True) or ()) or 'none'}"
+        )
+    return torch.as_tensor(found["x"])  # refuses what is no number
