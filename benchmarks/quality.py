@@ -33,9 +33,9 @@ PEERS = (
     "azula:xEABSampler:order=2",
 )
 BENCHES = {
-    "gmm2d": {"target": "gmm2d"},
-    "gmm": {"target": "gmm:dim=16"},
-    "moons": {"target": "moons"},
+    "gmm2d": {"target": "gmm2d", "metrics": "energy"},
+    "gmm": {"target": "gmm:dim=16", "metrics": "energy"},
+    "moons": {"target": "moons", "metrics": "energy"},
     "digits": {"preset": "digits"},
 }
 CALLS = (5, 8, 10, 20)
