@@ -36,7 +36,7 @@ OTHER = ((0.98, 0.1), (0.5, 0.1))  # of t_max, for a process that has no line ab
 FINEST, COARSEST = 4096, 16
 SETTLED = 512, 0.004  # steps from which on a slope may count as found, and how still it must stand at two doublings
 VARIANCE, MEAN = (0.05, 0.25, 2.0), 0.3
-FLOOR = 1e-10  # an error below it is not read: rounding, 1e-13 after thousands of steps, would bend its slope
+FLOOR = 1e-11  # an error below it is not read: rounding, 1e-13 after thousands of steps, would bend its slope
 
 
 class Case(NamedTuple):
