@@ -149,6 +149,12 @@ def test_the_bench_runs_it_as_one():
     rows = [auto.way(SDES.get("vp"), calls) for calls in words["calls"]]
     mine = bench.run(solvers="auto", **words)
     assert [(c["solver"], c["grid"], c["calls"]) for c in mine] == [("auto", "its own", 5), ("auto", "its own", 20)]
+    assert [c["chose"] for c in mine] == [f"{row.solver} on {row.grid}" for row in rows]
+    assert f"\nauto: {rows[0].solver} on {rows[0].grid} with 5 calls; {rows[1].solver} on " in bench.table(mine)
+    assert (
+        f"({rows[0].solver} on {rows[0].grid})"
+        in bench.answer(bench.run(solvers="auto", **words | {"calls": 5})).headline
+    )
     for cell, row in zip(mine, rows, strict=True):
         named = bench.run(solvers=row.solver, grids=row.grid, **(words | {"calls": cell["asked"]}))
         assert named[0]["metrics"] == cell["metrics"]
@@ -189,6 +195,17 @@ def test_the_choice_is_the_least_behind():
         "b | uniform": dict.fromkeys(choosing.TUNED, 5.0) | {choosing.TUNED[0]: 1.0},
     }
     assert choosing.chosen({5: choosing.behind(numbers)}) == [auto.Way(5, "a", "uniform", "a")]
+
+
+@pytest.mark.parametrize(("ahead", "grid"), [((0.9, 1.2), "optimal"), ((1.1, 1.2), "uniform")])
+def test_an_optimal_grid_wins_a_tie(ahead, grid):
+    """It is taken where the targets cannot tell it from the best: the difference is within its standard error."""
+    low, high = ahead  # by how much the other is ahead, on every other target
+    numbers = {
+        "a | uniform": dict.fromkeys(choosing.TUNED, 1.0),
+        "a | optimal": {spec: (low, high)[i % 2] for i, spec in enumerate(choosing.TUNED)},
+    }
+    assert choosing.chosen({5: choosing.behind(numbers)})[0].grid == grid
 
 
 def test_unknown_grids_of_rows_are_noticed():

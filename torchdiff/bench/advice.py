@@ -42,12 +42,12 @@ def answer(cells: Cells, metric: str | None = None) -> Answer:
     held = {lead.budget: found for lead in fewer if (found := _held(cells, metric, top, lead))}
     ties = [lead for lead in fewer if lead.budget in held and held[lead.budget]["tie"]]
     taken = min(ties, key=lambda lead: (lead.best.calls, lead.best.value or 0.0)) if ties else top
-    what = f"Take {_names(cells, taken.names[:1])} with {told(taken.budget)}{_calls(cells, taken)}"
+    what = f"Take {_first(cells, taken)} with {told(taken.budget)}{_calls(cells, taken)}"
     what += ", the best measured" if taken is top else ""
     what += f": it scores {_score(taken.best)}, {_beside(cells, taken.best, known)}."
     if taken is not top:
         lost, most = (number(max(0.0, -held[taken.budget][word])) for word in ("difference", "low"))
-        what += f" The best measured, {_names(cells, top.names[:1])} with {told(top.budget)}{_calls(cells, top)}, "
+        what += f" The best measured, {_first(cells, top)} with {told(top.budget)}{_calls(cells, top)}, "
         what += f"scores {lost} less, at most {most}{'' if taken.best.at_floor else ': the two are not told apart'}."
     elif fewer and len(held) == len(fewer):
         what += " With fewer calls even the best is told apart from it."
@@ -56,6 +56,11 @@ def answer(cells: Cells, metric: str | None = None) -> Answer:
         what += f"{', and others' * (len(others) > 4)}."
     rows = tuple((told(lead.budget), _names(cells, lead.names), _score(lead.best)) for lead in leads)
     return Answer(what, rows)
+
+
+def _first(cells: Cells, lead: Lead) -> str:
+    """The best of a budget, and what it took if it chooses."""
+    return _names(cells, lead.names[:1]) + (f" ({lead.best.chose})" if lead.best.chose else "")
 
 
 def _lead(cells: Cells, metric: str, budget: str) -> Lead | None:

@@ -27,8 +27,8 @@ FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
         "picked": (list,), "planned": WHOLE, "timing": (dict,),
     },
     "cell": {
-        "key": TEXT, "solver": TEXT, "grid": TEXT, "way": TEXT, "asked": WHOLE, "seed": WHOLE, "count": WHOLE,
-        "steps": WHOLE, "promised": (int, type(None)), "calls": WHOLE, "rows": WHOLE, "finite": WHOLE,
+        "key": TEXT, "solver": TEXT, "grid": TEXT, "chose": TEXT, "way": TEXT, "asked": WHOLE, "seed": WHOLE,
+        "count": WHOLE, "steps": WHOLE, "promised": (int, type(None)), "calls": WHOLE, "rows": WHOLE, "finite": WHOLE,
         "problem": (str, type(None)), "exact_w2": (int, float, type(None)), "metrics": (dict,), "timing": (dict,),
     },
     "versus": {

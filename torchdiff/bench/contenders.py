@@ -38,13 +38,17 @@ class Scene:
 
 
 class Ready(NamedTuple):
-    """A run that can be made. calls: the network calls that it promises, None where it chooses them on the way."""
+    """A run that can be made. calls: the network calls that it promises, None where it chooses them on the way.
+
+    chose: "solver on grid" of a contender that chooses them for each budget, else "".
+    """
 
     grid: str
     steps: int
     calls: int | None
     plan: Plan | None
     words: Mapping[str, Any]
+    chose: str = ""
 
 
 class Contender(ABC):
@@ -120,7 +124,8 @@ class Auto(Contender):
 
     def ready(self, scene: Scene, way: str, count: int, grid: str | None) -> Ready:
         row = auto.way(scene.sde, count)
-        return Ours(SOLVERS.get(row.solver)).ready(scene, way, count, row.grid)._replace(grid="its own")
+        chosen = Ours(SOLVERS.get(row.solver)).ready(scene, way, count, row.grid)
+        return chosen._replace(grid="its own", chose=f"{row.solver} on {row.grid}")
 
     def sample(self, scene: Scene, ready: Ready, seed: int, first: int, count: int) -> tuple[Tensor, Tensor]:
         assert ready.plan is not None

@@ -157,6 +157,7 @@ def jobs(asked: Question, scene: Scene) -> tuple[list[Job], list[dict[str, str]]
                     left.append({"solver": spec, "grid": name, "budget": budget(asked.way, number), "why": why})
                     continue
                 key = f"{entry(spec, ready.grid)} | {budget(asked.way, number)}"
+                key += f" | {ready.chose}" if ready.chose else ""  # what it chooses in another version is another run
                 found.setdefault(key, Job(key, one, grid, ready, asked.way, number, 0))
     if not found:
         raise OptionError(f"no solver can run: {left[0]['solver']}: {left[0]['why']}")

@@ -15,7 +15,7 @@ from torchdiff.bench.cells import Cells
 from torchdiff.bench.plots import pictures
 from torchdiff.bench.store import put
 from torchdiff.bench.style import STYLE
-from torchdiff.bench.summary import budgets, contenders, floor, score, told
+from torchdiff.bench.summary import budgets, choices, contenders, floor, score, told
 from torchdiff.bench.tables import labels, number, plus_minus, title
 
 MANY = 6  # columns that fit on paper in letters of 8 points
@@ -111,10 +111,12 @@ def _scores(cells: Cells, metric: str) -> str:
             boxes.append(f'<td class="score {found.mark}">{value} <small>{half}</small></td>')
         lines.append(f"<tr><td>{escape(label)}</td>{''.join(boxes)}</tr>")
     note = "* on green: told apart from every other at 95 % by the paired comparison. "
-    note += "= on grey: the best, and what cannot be told from it."
+    note += " ".join(
+        ["= on grey: the best, and what cannot be told from it.", *(f"{line}." for line in choices(cells))]
+    )
     return (
         f"<h2>{escape(metric)}</h2>\n<p>{escape(floor_said(cells, metric))}</p>\n"
-        f'{_table(cells, heads, lines)}\n<p class="note">{note}</p>'
+        f'{_table(cells, heads, lines)}\n<p class="note">{escape(note)}</p>'
     )
 
 

@@ -31,7 +31,7 @@ from torchdiff.progress import bar
 from torchdiff.registry import SDES
 from torchdiff.sde.base import LinearSDE
 
-SOLVERS = ("ddim", "ddpm", "dpmpp_2m", "heun", "unipc")
+SOLVERS = ("auto", "ddim", "ddpm", "dpmpp_2m", "heun", "unipc")
 FULL = {"calls": (5, 8, 10, 20, 50), "seeds": (0, 1, 2), "count": 1000}
 QUICK = {"calls": (5, 10, 20), "seeds": (0,), "count": 300}
 

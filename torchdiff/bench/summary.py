@@ -16,6 +16,7 @@ class Score(NamedTuple):
     calls: network calls that were counted; seconds: of a run, update: the part outside of the network, both the median
     over seeds; exact: on Gaussian data. mark: "best" if it is told apart from all others, "tie" if it is among
     those that cannot be told from the best, "" else. at_floor: as good as perfect samples, whose scores it lies among.
+    chose: what a contender that chooses took here, "" for others.
     """
 
     solver: str
@@ -32,6 +33,7 @@ class Score(NamedTuple):
     at_floor: bool
     seeds: int
     problem: str | None
+    chose: str
 
 
 def name(cell: Record) -> str:
@@ -106,8 +108,23 @@ def score(cells: Cells, metric: str, contender: str, budget: str) -> Score | Non
     return Score(
         first["solver"], first["grid"], first["steps"], first["calls"], value, low, high,
         median(c["timing"]["whole"] for c in mine), median(c["timing"]["update"] for c in mine), first["exact_w2"],
-        mark(cells, metric, contender, budget), near, len(mine), broken,
+        mark(cells, metric, contender, budget), near, len(mine), broken, first["chose"],
     )  # fmt: skip
+
+
+def choices(cells: Cells) -> list[str]:
+    """A line for each contender that chooses: what it took at which budgets."""
+    lines = []
+    for contender in contenders(cells):
+        took: dict[str, list[str]] = {}
+        for cell in cells:
+            if name(cell) == contender and cell["chose"]:
+                took.setdefault(cell["chose"], []).append(str(cell["asked"]))
+        if took:
+            way = cells.header["config"]["way"]
+            parts = [f"{chose} with {', '.join(dict.fromkeys(asked))} {way}" for chose, asked in took.items()]
+            lines.append(f"{contender.rpartition(' | ')[0]}: {'; '.join(parts)}")
+    return lines
 
 
 def mark(cells: Cells, metric: str, contender: str, budget: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torchdiff.bench.cells import Cells
-from torchdiff.bench.summary import Score, budgets, contenders, floor, score, told
+from torchdiff.bench.summary import Score, budgets, choices, contenders, floor, score, told
 
 WIDEST = 3  # left-out solvers that are told in full
 MARKS = {"best": "*", "tie": "=", "": " "}
@@ -75,7 +75,7 @@ def _scores(cells: Cells, metric: str) -> str:
     if known is not None:
         count = cells.header["config"]["count"]
         notes.append(f"of {count} real samples 95 % score {number(known[1])} to {number(known[2])}")
-    return aligned(rows, rule=1 + (known is not None)) + "\n" + "\n".join(notes)
+    return aligned(rows, rule=1 + (known is not None)) + "\n" + "\n".join([*notes, *choices(cells)])
 
 
 def _cell(found: Score | None) -> str:

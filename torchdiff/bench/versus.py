@@ -104,7 +104,8 @@ def _duel(
 ) -> list[Duel]:
     """The comparison over the seeds that both have; none without such a seed."""
     seeds = sorted({c["seed"] for c in mine} & {c["seed"] for c in theirs})
-    key = f"{words} | {among} pairs, seeds {','.join(map(str, seeds))}"
+    chose = "".join(f" | {side[0]['chose']}" for side in (mine, theirs) if side[0]["chose"])
+    key = f"{words}{chose} | {among} pairs, seeds {','.join(map(str, seeds))}"
     ours, others = ([_of(cells, seed) for seed in seeds] for cells in (mine, theirs))
     return [Duel(key, names, ours, others, among)] if seeds else []
 

@@ -108,6 +108,7 @@ class Work:
             "key": job.key,
             "solver": job.contender.spec,
             "grid": job.ready.grid,
+            "chose": job.ready.chose,
             "way": job.way,
             "asked": job.asked,
             "seed": job.seed,
