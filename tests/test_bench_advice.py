@@ -120,7 +120,8 @@ def test_what_is_alike_is_told_apart_by_chance_of_5_percent(count):
     for scores in random.normal(size=(turns, count)).tolist():
         store, cells = Store(None), {}
         for number, value in enumerate(scores):
-            cell = {"key": f"{number}", "seed": 0, "calls": number, "score": {"value": value, "high": value + 99.0}}
+            score = {"value": value, "high": value + 99.0}
+            cell = {"key": f"{number}", "seed": 0, "calls": number, "chose": "", "score": score}
             store.kept[cell["key"]] = value
             cells[f"calls={number}"] = [cell]
         across = _across(METRIC, {where: {"same": mine} for where, mine in cells.items()})
