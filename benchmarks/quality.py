@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from torchdiff import bench, storage
 from torchdiff.bench.advice import answer
@@ -54,9 +55,17 @@ def rivals() -> list[str]:
     return found
 
 
-def sides(cells: Cells) -> tuple[list[str], list[str]]:
-    """(where one of ours is told apart from all of theirs, where one of theirs is from all of ours), by budget."""
-    ahead, lost, metric = [], [], cells.metrics[0]
+class Sides(NamedTuple):
+    """By budget, where one of ours is told apart from all of theirs, where one of theirs is from all of ours, and where
+    one of theirs scores least, told apart or not."""
+
+    ahead: list[str]
+    behind: list[str]
+    least: list[str]
+
+
+def sides(cells: Cells) -> Sides:
+    ahead, behind, least, metric = [], [], [], cells.metrics[0]
     for budget in budgets(cells):
         found = {n: s for n in contenders(cells) if (s := score(cells, metric, n, budget)) and s.value is not None}
         theirs = {name for name in found if name.startswith(("diffusers:", "azula:"))}
@@ -64,19 +73,21 @@ def sides(cells: Cells) -> tuple[list[str], list[str]]:
             continue
         leads = {name for name, s in found.items() if s.mark}
         best = [min(side, key=lambda n: found[n].value or 0.0) for side in (set(found) - theirs, theirs)]
-        first, second = (f"{labels(cells)[name]} {number(found[name].value or 0.0)}" for name in best)
+        ours, other = (f"{labels(cells)[name]} {number(found[name].value or 0.0)}" for name in best)
         if leads and not leads & theirs:
-            ahead.append(f"{told(budget)}: {first}, theirs at best {second}")
+            ahead.append(f"{told(budget)}: {ours}, theirs at best {other}")
         elif leads and leads <= theirs:
-            lost.append(f"{told(budget)}: {second}, ours at best {first}")
-    return ahead, lost
+            behind.append(f"{told(budget)}: {other}, ours at best {ours}")
+        if (found[best[1]].value or 0.0) < (found[best[0]].value or 0.0):
+            least.append(f"{told(budget)}: {other}, ours at best {ours}")
+    return Sides(ahead, behind, least)
 
 
 def part(name: str, cells: Cells) -> str:
-    ahead, lost = ("; ".join(side) if side else "nowhere in this run" for side in sides(cells))
+    ahead, behind, least = ("; ".join(side) if side else "nowhere in this run" for side in sides(cells))
     return (
         f"## {name}\n\n{answer(cells).headline}\n\nOurs told apart from all of theirs: {ahead}.\n\n"
-        f"Theirs told apart from all of ours: {lost}.\n\n"
+        f"Theirs told apart from all of ours: {behind}.\n\nTheirs with the least score, told apart or not: {least}.\n\n"
         f"    {cells.header['command']}\n\n```\n{bench.table(cells)}\n```\n"
     )
 
