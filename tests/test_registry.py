@@ -439,6 +439,20 @@ def test_a_plugin_never_replaces_what_is_there(install, toys):
     assert toys.spec(drum) == "drums/top:size=2.0"
 
 
+def test_a_plugin_never_takes_a_reserved_word(install):
+    """The bare word stays what it is; the plugin is listed and found by its path."""
+    registry = Registry("toy", "torchdiff.toys_test", reserved={"any": "is a word"})
+    install("drums", {"any": "plug_drum:Drum"}, {"plug_drum": GOOD})
+    assert registry.names() == ["drums/any"]
+    with pytest.raises(UnknownNameError, match="toy 'any' is a word; known: drums/any"):
+        registry.get("any")
+    with pytest.raises(DuplicateNameError, match="toy 'any' is a word; take another name"):
+        registry.register("any")
+    drum = registry.get("drums/any:size=2")
+    assert registry.spec(drum) == "drums/any:size=2.0"
+    Registry.everyone.remove(registry)
+
+
 def test_two_plugins_with_one_name_are_both_listed(install, toys):
     """Neither wins: the bare name is an error that lists both paths, and each path works."""
     install("drums", {"drum": "plug_drum:Drum"}, {"plug_drum": GOOD})

@@ -277,7 +277,8 @@ class Registry(Generic[Thing]):
         """Whether its bare name means this plugin."""
         own = self._classes.get(plugin.name)
         rivals = [p for p in self._allowed() if p.name == plugin.name]
-        return len(rivals) == 1 and (own is None or _package(own) == plugin.package)
+        meant = plugin.name not in self.reserved
+        return meant and len(rivals) == 1 and (own is None or _package(own) == plugin.package)
 
     def _look_up(self, name: str) -> tuple[type | None, Plugin | None]:
         """(class if it is here, plugin if it is one): never both None, and nothing is loaded."""
@@ -286,7 +287,7 @@ class Registry(Generic[Thing]):
             dist, _, bare = name.partition("/")
             plugins = [p for p in self._all() if p.name == bare and normal(p.distribution) == normal(dist)]
         else:
-            plugins = [p for p in self._all() if p.name == name]
+            plugins = [p for p in self._all() if p.name == name and name not in self.reserved]
         ready = [p for p in plugins if allowed(p.distribution)]
         own = self._classes.get(name)
         if own is not None:
