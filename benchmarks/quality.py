@@ -16,6 +16,7 @@ from torchdiff import bench, storage
 from torchdiff.bench.advice import answer
 from torchdiff.bench.cells import Cells
 from torchdiff.bench.entrants import contender
+from torchdiff.bench.specs import theirs
 from torchdiff.bench.store import put
 from torchdiff.bench.summary import budgets, contenders, score, told
 from torchdiff.bench.tables import labels, number
@@ -68,15 +69,15 @@ def sides(cells: Cells) -> Sides:
     ahead, behind, least, metric = [], [], [], cells.metrics[0]
     for budget in budgets(cells):
         found = {n: s for n in contenders(cells) if (s := score(cells, metric, n, budget)) and s.value is not None}
-        theirs = {name for name in found if name.startswith(("diffusers:", "azula:"))}
-        if not theirs or len(theirs) == len(found):
+        others = {name for name in found if theirs(name)}
+        if not others or len(others) == len(found):
             continue
         leads = {name for name, s in found.items() if s.mark}
-        best = [min(side, key=lambda n: found[n].value or 0.0) for side in (set(found) - theirs, theirs)]
+        best = [min(side, key=lambda n: found[n].value or 0.0) for side in (set(found) - others, others)]
         ours, other = (f"{labels(cells)[name]} {number(found[name].value or 0.0)}" for name in best)
-        if leads and not leads & theirs:
+        if leads and not leads & others:
             ahead.append(f"{told(budget)}: {ours}, theirs at best {other}")
-        elif leads and leads <= theirs:
+        elif leads and leads <= others:
             behind.append(f"{told(budget)}: {other}, ours at best {ours}")
         if (found[best[1]].value or 0.0) < (found[best[0]].value or 0.0):
             least.append(f"{told(budget)}: {other}, ours at best {ours}")

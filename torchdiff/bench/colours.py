@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from torchdiff.bench import specs
 from torchdiff.bench.cells import Cells
 from torchdiff.bench.summary import contenders
 
@@ -39,7 +40,7 @@ def looks(cells: Cells, loud: set[str]) -> dict[str, Look]:
             continue
         place = solvers.index(solver)
         lap = grids.index(grid) if grid in grids else 0
-        theirs = solver.startswith(("diffusers:", "azula:"))
+        theirs = specs.theirs(solver)
         dash = "--" if theirs else DASHES[(lap + place // len(HUES)) % len(DASHES)]
         found[name] = Look(HUES[place % len(HUES)], dash, MARKS[lap % len(MARKS)], theirs, False)
     return found

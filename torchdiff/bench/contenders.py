@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from torchdiff import auto
-from torchdiff.auto import AUTO
 from torchdiff.grids import default_grid
 from torchdiff.plans import Plan
 from torchdiff.registry import GRIDS, SOLVERS
@@ -119,7 +118,7 @@ class Ours(Contender):
 class Auto(Contender):
     """What `sample` takes by default: at each budget the solver and grid that it names."""
 
-    spec = AUTO
+    spec = auto.AUTO
     gridded = False
 
     def ready(self, scene: Scene, way: str, count: int, grid: str | None) -> Ready:

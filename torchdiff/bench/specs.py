@@ -11,6 +11,13 @@ from torchdiff.registry import Registry
 _OPTION = re.compile(r"\s*[a-zA-Z_]\w*\s*=")
 _PATTERN = re.compile(r"[*?\[]")
 
+LIBRARIES = ("diffusers", "azula")  # whose samplers are contenders, as library:sampler
+
+
+def theirs(spec: str) -> bool:
+    """Whether a contender, by its spec or by what begins with it, is of another library."""
+    return spec.startswith(tuple(f"{library}:" for library in LIBRARIES))
+
 
 def split(text: str) -> list[str]:
     """The specs between the commas. A piece that is `option=value` belongs to the spec before it.
