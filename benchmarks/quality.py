@@ -73,7 +73,9 @@ def sides(cells: Cells) -> Sides:
         if not others or len(others) == len(found):
             continue
         leads = {name for name, s in found.items() if s.mark}
-        best = [min(side, key=lambda n: found[n].value or 0.0) for side in (set(found) - others, others)]
+        # of equal ones the first as asked for, whatever the order of a set
+        halves = [name for name in found if name not in others], [name for name in found if name in others]
+        best = [min(half, key=lambda n: found[n].value or 0.0) for half in halves]
         ours, other = (f"{labels(cells)[name]} {number(found[name].value or 0.0)}" for name in best)
         if leads and not leads & others:
             ahead.append(f"{told(budget)}: {ours}, theirs at best {other}")
